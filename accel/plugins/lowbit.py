@@ -20,11 +20,14 @@ Costs   no memory less while it trains: floats are what is trained, and the leve
         layer, and computes with them. torch has no kernels for bits.
 Source  dorefa: Zhou et al., arXiv 1606.06160. twn: Li et al., arXiv 1605.04711.
         bwn, xnor: Rastegari et al., arXiv 1603.05279. bnn: Courbariaux et al.,
-        arXiv 1602.02830. Norms are folded as github.com/666DZY666/micronet does.
+        arXiv 1602.02830. A norm is folded into the scale and the bias of each
+        filter, as github.com/666DZY666/micronet does beside inputs in floats; what
+        it does beside binary ones, the sign of the scale alone, is the same signs.
 Exact   Without a norm folded in, the shipped layer computes the bits of the
-        trained one; with it, to 1e-5. `gradient_bits` of dorefa draws noise for
-        each micro-batch, as the paper does: accumulation then equals the big
-        batch in the mean alone.
+        trained one; with it, to 1e-5, by which an input at the border of two
+        levels may come to the other side. `gradient_bits` of dorefa draws noise
+        for each micro-batch, as the paper does: accumulation then equals the
+        big batch in the mean alone.
 """
 
 from __future__ import annotations
@@ -160,15 +163,11 @@ class LowBit(Quantisation):
 
 
 def clip_weights(run: Run) -> None:
-    """Clip the weights of binarised layers to [-1, 1], and their masters (Courbariaux et al., algorithm 1: after an update)."""
-    layers = {f"{name}.weight".removeprefix("."): module for name, module in named_low_bit(run.unwrapped_model)}
-    weights = [param for name, param in run.parts.precision.params if name in layers]
-    weights += [module.weight for module in layers.values()]
+    """Clip trained weights of binarised layers to [-1, 1], and their masters (Courbariaux et al., algorithm 1: after an update)."""
+    params = dict(run.parts.precision.params)
     with torch.no_grad():
-        for weight in weights:
-            weight.clamp_(-1, 1)
-
-
-def named_low_bit(model: nn.Module) -> list[tuple[str, Any]]:
-    """Return the layers with float weights that compute with few bits, by name."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, LowBitWeights)]
+        for name, module in run.unwrapped_model.named_modules():
+            if isinstance(module, LowBitWeights) and (param := params.get(f"{name}.weight".removeprefix("."))) is not None:
+                layer: Any = module
+                for weight in (param, layer.weight):
+                    weight.clamp_(-1, 1)
