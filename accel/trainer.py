@@ -17,6 +17,7 @@ from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.chained_runs.generations import Generations
+from accel.engine.checks.preflight import check_trainer
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
@@ -141,8 +142,7 @@ class Trainer(Task):
             Interrupted: if SIGTERM or SIGINT came, a SystemExit with code 75: the run is saved after its update. A second
                 SIGINT raises KeyboardInterrupt at once. Only the main thread receives signals.
         """
-        if not hasattr(self, "settings"):
-            raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
+        check_trainer(self, "fit")
         if (generations := Generations.of(self)) is not None:  # several trainings, each taught by the one before
             return generations.fit()
         with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:

@@ -169,11 +169,13 @@ class Metrics(Watch):
 
     def close(self) -> None:
         if self.log is not None:
+            error = sys.exception()  # that ends the run: parts are closed on its way
+            if error is not None:
+                self.times.add(self.progress.step, self.progress.samples)
             self.losses.flush()
             self.log.close()
             self.times.close()
             self.log = None
-            error = sys.exception()  # that ends the run: parts are closed on its way
             wanted = self.report and not self.is_reported and self.path.exists()
             is_full = isinstance(error, OSError) and is_disk_full(error)
             if wanted and isinstance(error, Exception | Interrupted) and not is_full:

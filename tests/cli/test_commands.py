@@ -149,7 +149,7 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     for error, code, text in (
         (ConfigError("no"), 2, "accel: error: no\n"), (TrainingError("no"), 1, "accel: error: no\n"),
         (KeyboardInterrupt(), 130, ""),
-        (Interrupted("SIGTERM"), 75, "accel: stopped by SIGTERM while it was starting\n"),
+        (Interrupted("SIGTERM"), 75, "accel: stopped by SIGTERM\n"),
     ):  # fmt: skip
         assert exit_code(lambda error=error: raises(error)) == code
         assert capsys.readouterr().err == text

@@ -12,8 +12,9 @@ from time import sleep
 import pytest
 
 from accel.checkpoints import FOLDER
-from accel.engine.run_directory import LEASE, LOCK, RunLock, was_restarted
+from accel.engine.run_directory import LEASE, RunLock, was_restarted
 from accel.errors import ConfigError, RunDirectoryTaken
+from accel.report.record.run_files import LOCK
 from accel.testing import fit_toy
 
 

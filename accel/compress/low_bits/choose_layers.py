@@ -10,6 +10,7 @@ from torch import nn
 from accel.compress.branched_conv import BranchedConv
 from accel.compress.conv_norm_pairs import conv_norm_pairs
 from accel.compress.convolutions import has_hooks, names_by_module, shared_parameters
+from accel.compress.fold_norms import is_rank_certain
 from accel.compress.low_bits.layer_order import UsedLayer
 from accel.compress.low_bits.low_bit_layer import LOW_BIT
 from accel.compress.low_bits.scheme import Scheme
@@ -101,8 +102,3 @@ def why_not(model: nn.Module, used: UsedLayer, scheme: Scheme) -> str:
 def no_sign(scheme: Scheme) -> str:
     """Return what is said of a layer whose input is never below 0."""
     return f"has an input that comes from a ReLU and is never below 0, and {scheme.kind} sees nothing but signs"
-
-
-def is_rank_certain(norm: nn.Module) -> bool:
-    """Return whether a norm takes inputs of one rank alone. BatchNorm1d takes (N, C) and (N, C, L), and SyncBatchNorm any."""
-    return type(norm) in (nn.BatchNorm2d, nn.BatchNorm3d)

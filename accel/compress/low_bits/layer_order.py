@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from accel.compress.branched_conv import BranchedConv
-from accel.compress.conv_norm_pairs import copy_without_memory
+from accel.compress.conv_norm_pairs import LayerTracer, copy_without_memory
 
 __all__ = ["UsedLayer", "layers_in_order"]
 
@@ -74,7 +74,7 @@ def used_inside(module: nn.Module, path: str, kinds: tuple[type[nn.Module], ...]
         yield UsedLayer(path, True)
         return
     try:
-        graph = _LayerTracer().trace(module)
+        graph = LayerTracer().trace(module)
     except Exception:  # whatever the user's code raises for what is no tensor
         for name, child in module.named_children():
             yield from used_inside(child, f"{path}.{name}" if path else name, kinds)
@@ -103,10 +103,3 @@ def _is_positive(node: fx.Node, module: nn.Module, positive: set[fx.Node]) -> bo
     if node.op == "call_function" and name in ("add", "iadd") and len(inputs) < len(node.args):
         return makes  # a number may be below 0
     return makes or (keeps and bool(inputs) and all(one in positive for one in inputs))
-
-
-class _LayerTracer(fx.Tracer):  # type: ignore[misc]
-    """A tracer to which a convolution with branches is one layer."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BranchedConv) or super().is_leaf_module(m, module_qualified_name)  # type: ignore[no-any-return]

@@ -14,8 +14,7 @@ from accel.diagnose.ablation.bench import Bench
 from accel.diagnose.ablation.contribution import Ablation
 from accel.diagnose.ablation.study import Study
 from accel.diagnose.ablation.trial_request import named_plugins
-from accel.engine.checks.preflight import require_one_process
-from accel.errors import ConfigError
+from accel.engine.checks.preflight import check_trainer, require_one_process
 from accel.system.call_stack import warnings_of_run
 from accel.system.calls.call_arguments import with_checked_arguments
 from accel.system.stop_signals import StopSignals
@@ -58,6 +57,7 @@ def ablate(
     check_value("seeds", seeds, Whole)
     check_value("updates", updates, Count | None)
     check_value("seconds", seconds, Positive)
+    check_trainer(trainer, "ablate")
     require_one_process("ablate")  # ranks would each decide by clocks of their own what to measure next
     request = trainer._request()
     plugins = named_plugins(request)
@@ -74,8 +74,6 @@ def ablate(
 @contextmanager
 def _unmoved(trainer: Trainer) -> Iterator[None]:
     """Leave random numbers and the attributes of a trainer as they are, whatever is done with it inside."""
-    if not hasattr(trainer, "settings"):
-        raise ConfigError(f"{type(trainer).__name__}.__init__ must call super().__init__(**run)")
     attributes = dict(vars(trainer))
     try:
         with Randomness(choose_device(trainer.settings.device)).preserved():

@@ -14,12 +14,21 @@ from torch.nn.parameter import is_lazy
 from accel.checkpoints.weights.weight_names import unwrap, wrapped_attribute
 from accel.device.buffers import writable
 from accel.device.dtensor import is_dtensor
+from accel.engine.task import Task
 from accel.errors import ConfigError, describe
 from accel.parts import Parallel, Part
 from accel.system.call_stack import warn_user
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["check_model", "check_needs", "check_torch_mode", "require_one_process", "warn_of_lonely_ranks", "without_ranks"]
+__all__ = [
+    "check_model",
+    "check_needs",
+    "check_torch_mode",
+    "check_trainer",
+    "require_one_process",
+    "warn_of_lonely_ranks",
+    "without_ranks",
+]
 
 
 def check_torch_mode(device: str) -> None:
@@ -46,6 +55,20 @@ def warn_of_lonely_ranks(parallel: Parallel) -> None:
             f"{started} processes were started, and no plugin makes them train together: each trains the whole run by itself; add "
             "DDP() to plugins, or start one process"
         )
+
+
+def check_trainer(trainer: object, command: str) -> None:
+    """Raise ConfigError for what is no trainer, or none that can be asked.
+
+    Args:
+        trainer: what was given.
+        command: what it was given to, such as `doctor`.
+    """
+    if not isinstance(trainer, Task):
+        made = f"; make one: {trainer.__name__}(...)" if isinstance(trainer, type) and issubclass(trainer, Task) else ""
+        raise ConfigError(f"{command} takes an accel.Trainer, not {describe(trainer)}{made}")
+    if not hasattr(trainer, "settings"):
+        raise ConfigError(f"{type(trainer).__name__}.__init__ must call super().__init__(**run)")
 
 
 def require_one_process(command: str) -> None:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.errors import ConfigError, Interrupted, Sentence
+from accel.errors import ConfigError, Interrupted, Sentence, describe
 from accel.report.curves import Curves
 from accel.report.html.comparison_page import comparison_page
 from accel.report.html.run_page import run_page
@@ -39,6 +39,8 @@ def write_report(*runs: str | PathLike[str], out: str | PathLike[str] | None = N
     """
     if not runs:
         raise ConfigError("a report takes a run directory, or several; name one")
+    if wrong := [run for run in runs if not isinstance(run, str | PathLike)]:
+        raise ConfigError(f"a report takes run directories, not {describe(wrong[0])}; name the folder, such as result.out")
     paths = expanded([Path(run).expanduser() for run in runs])
     file = _page(out, paths) if out is not None else paths[0] / REPORT if len(paths) == 1 else Path(COMPARISON)
     read = [read_run(path) for path in paths]

@@ -76,6 +76,32 @@ def test_a_misspelt_argument_is_a_sentence(sentence: str, monkeypatch: pytest.Mo
     assert str(refusal.value) == sentence
 
 
+class Unmade(Trainer):
+    def __init__(self) -> None:
+        """Forget what is above it."""
+
+
+GIVEN: dict[str, Callable[[], Any]] = {
+    "doctor takes an accel.Trainer, not a Linear": lambda: accel.doctor(nn.Linear(1, 1)),  # type: ignore[arg-type]
+    "ablate takes an accel.Trainer, not a str": lambda: accel.ablate("run"),  # type: ignore[arg-type]
+    "doctor takes an accel.Trainer, not the class Digits; make one: Digits(...)": (
+        lambda: accel.doctor(Digits)  # type: ignore[arg-type]
+    ),
+    "Unmade.__init__ must call super().__init__(**run)": lambda: accel.doctor(Unmade()),
+    "model must be a torch.nn.Module, not Digits": lambda: accel.advise(Digits(), 1),  # type: ignore[arg-type]
+    "a report takes run directories, not a Digits; name the folder, such as result.out": lambda: accel.report(Digits()),
+}
+
+
+@pytest.mark.parametrize("sentence", GIVEN)
+def test_what_is_given_by_mistake_is_a_sentence(sentence: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        GIVEN[sentence]()
+    assert str(refusal.value) == sentence
+    with pytest.raises(ConfigError, match=r"^Unmade.__init__ must call super"):
+        accel.ablate(Unmade())
+
+
 @pytest.mark.parametrize("name", plugin_registry.targets())
 def test_every_plugin_names_what_it_takes(name: str) -> None:
     cls = plugin_registry.load(name)
