@@ -31,7 +31,8 @@ def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
     """
     if bits == 1:
         return straight_through(sign(weight) * weight.detach().abs().mean(), weight)
-    return 2 * quantize_k(_unit_interval(weight), bits) - 1
+    levels: Tensor = 2 * quantize_k(_unit_interval(weight), bits) - 1
+    return levels
 
 
 def dorefa_codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,8 @@ def rounded_gradient(gradient: Tensor, bits: int, noise: Tensor) -> Tensor:
     most = exact.abs().amax(dim=tuple(range(1, exact.dim())), keepdim=True) if exact.dim() > 1 else exact.abs()
     unit = exact / (2 * most.clamp_min(torch.finfo(exact.dtype).tiny)) + 0.5 + noise / steps
     levels = torch.round(unit * steps).clamp(0, steps) / steps
-    return (2 * most * (levels - 0.5)).to(gradient.dtype)
+    rounded: Tensor = 2 * most * (levels - 0.5)
+    return rounded.to(gradient.dtype)
 
 
 class _RoundedGradient(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -77,15 +77,15 @@ def low_bit_layer(layer: nn.Module, scheme: Scheme) -> nn.Module:
     """
     made = changed_class(layer, LOW_BIT[type(layer)])
     made.scheme = scheme
-    return made
+    return cast(nn.Module, made)
 
 
-def plain_layer(layer: nn.Module) -> nn.Module:
+def plain_layer(layer: Any) -> nn.Module:
     """Return the layer of torch whose place a layer of `low_bit_layer` took, with the same parameters."""
     plain = next(own for own, few in LOW_BIT.items() if isinstance(layer, few))
     made = changed_class(layer, plain)
     del made.scheme
-    return made
+    return cast(nn.Module, made)
 
 
 def changed_class(layer: nn.Module, kind: type[nn.Module]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,25 +31,26 @@ class PackedLayer(LowBitLayer):
         layer: Any = self
         codes = unpack_codes(layer.packed, self.scheme.code_bits, self.weight_shape).to(layer.scale.dtype)
         scale = layer.scale.view(-1, *[1] * (len(self.weight_shape) - 1))
-        return self.scheme.levels(codes) * scale
+        levels: Tensor = self.scheme.levels(codes) * scale
+        return levels
 
     def level_weight(self, x: Tensor) -> Tensor:
         return self.weight.to(x.dtype)
 
 
-class PackedConv1d(PackedLayer, nn.Conv1d):
+class PackedConv1d(PackedLayer, nn.Conv1d):  # type: ignore[override]  # the weight is made of bits
     """`nn.Conv1d` with packed weights."""
 
 
-class PackedConv2d(PackedLayer, nn.Conv2d):
+class PackedConv2d(PackedLayer, nn.Conv2d):  # type: ignore[override]  # the weight is made of bits
     """`nn.Conv2d` with packed weights."""
 
 
-class PackedConv3d(PackedLayer, nn.Conv3d):
+class PackedConv3d(PackedLayer, nn.Conv3d):  # type: ignore[override]  # the weight is made of bits
     """`nn.Conv3d` with packed weights."""
 
 
-class PackedLinear(PackedLayer, nn.Linear):
+class PackedLinear(PackedLayer, nn.Linear):  # type: ignore[override]  # the weight is made of bits
     """`nn.Linear` with packed weights."""
 
 
@@ -78,7 +79,7 @@ def packed_layer(layer: Any, scheme: Scheme, norm: _BatchNorm | None = None) -> 
         made = empty_packed_layer(layer, scheme)
         made._buffers.update(packed=pack_codes(codes, scheme.code_bits), scale=scale.clone())
         made._parameters["bias"] = bias
-    return made
+    return cast(nn.Module, made)
 
 
 def empty_packed_layer(layer: Any, scheme: Scheme, has_bias: bool = False) -> Any:
