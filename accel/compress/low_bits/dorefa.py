@@ -46,7 +46,8 @@ def dorefa_codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 def dorefa_levels(codes: Tensor, bits: int) -> Tensor:
     """Return the levels in [-1, 1] that codes stand for, in the dtype of `codes`, a float."""
-    return 2 * (codes / (2**bits - 1)) - 1
+    levels: Tensor = 2 * (codes / (2**bits - 1)) - 1
+    return levels
 
 
 def dorefa_input(x: Tensor, bits: int) -> Tensor:
