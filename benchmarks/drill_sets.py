@@ -99,6 +99,11 @@ SHAPE: dict[str, list[str]] = {
     "distill, float16": blocks(
         "+plugins=[distill,sgd,amp,onecycle]", *TAUGHT, "plugins.distill.hints={blocks.0:blocks.2}", *HALVES,
     ),
+    "lowbit": blocks("+plugins=[lowbit,adamw,accumulate,ema]", "plugins.accumulate.steps=2"),
+    "lowbit, four bits, float16": blocks(
+        "+plugins=[lowbit,amp,sgd,onecycle]", "plugins.lowbit.kind=dorefa", "plugins.lowbit.weight_bits=4",
+        "plugins.lowbit.input_bits=4", "plugins.lowbit.gradient_bits=6", *HALVES,
+    ),
     "everything of shape": blocks(
         "+plugins=[amp,accumulate,average,optimizer,scheduler,early_stop,clip,norms]", "init=WEIGHTS", "init.strict=false",
         "init.rename={old.*:blocks.*}", "freeze=[{match:'stem.*',until:2}]", "plugins.average.every=1", "evaluate.every=2",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.lars import LARS as LARS
     from accel.plugins.linear import Linear as Linear
     from accel.plugins.lmdb import LMDB as LMDB
+    from accel.plugins.lowbit import LowBit as LowBit
     from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.memory import Memory as Memory

@@ -54,6 +54,7 @@ def toy_teacher() -> nn.Sequential:
 CHEAP: dict[str, dict[str, Any]] = {
     "compile": {"backend": "eager"},
     "distill": {"teacher": toy_teacher()},
+    "lowbit": {"keep": []},
     "lr_range": {"updates": 12},
     "parity": {"every": 3},
     "profiler": {"updates": 1},

@@ -64,7 +64,7 @@ SHAPE: list[Callable[[], Part]] = [
     lambda: EarlyStop(patience=3, min_delta=9.0),
     lambda: Average(last=2, every=1),
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
-    *map(cheap, ("distill", "fold_bn", "prune", "reparam", "threads")),
+    *map(cheap, ("distill", "fold_bn", "lowbit", "prune", "reparam", "threads")),
 ]
 
 

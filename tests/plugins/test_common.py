@@ -8,6 +8,7 @@ from accel.parts import Part
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.distill import Distill
+from accel.plugins.lowbit import LowBit
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
@@ -37,6 +38,8 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
     "adaptive clip": lambda: Clip(mode="adaptive"),
     "onecycle of the momentum": lambda: OneCycle(max_lr=0.1, cycle_momentum=True, anneal="linear"),
     "a teacher that is let go of, and hints": lambda: Distill(toy_teacher(), anneal=True, hints=["1"], cache_mb=0),
+    "binary inputs and weights": lambda: LowBit(kind="bnn", layers=["0"], keep=[]),
+    "four bits": lambda: LowBit(kind="dorefa", keep=[], weight_bits=4, input_bits=4),
     "a wide lr_range": lambda: LRRange(end=1e6, updates=15),
 }
 

@@ -14,6 +14,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
 from accel.plugins.fsdp import FSDP
+from accel.plugins.lowbit import LowBit
 from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
 from tests.support.halved_layer import Halve
@@ -80,6 +81,41 @@ def case_fsdp_trains_branches(folder: Path) -> dict[str, Any]:
     alone = fit([Reparam(), SGD(lr=0.1)], Alone)
     whole = not any(hasattr(value, "full_tensor") for value in both["weights"].values())
     return {"distance": distance(both, alone) if whole else 0.0, "whole": whole, "files": both["files"]}
+
+
+FEW_BITS = {"ternary": LowBit, "binary": lambda: LowBit(kind="bnn", layers=["3"], keep=[])}
+
+
+class Signed(Batches):
+    """The same without a ReLU before the second convolution, which may take signs."""
+
+    def model(self) -> nn.Module:
+        model: Any = super().model()
+        model[2] = nn.Identity()
+        return model  # type: ignore[no-any-return]
+
+
+class SignedAlone(Signed):
+    """The same for one process."""
+
+    ranks = 1
+
+
+def case_few_bits(folder: Path) -> dict[str, float]:
+    """Distances of ranks to one process, and of a resumed run of ranks to a whole one."""
+    gaps = {}
+    for name, lowbit in FEW_BITS.items():
+        alone = fit([lowbit(), SGD(lr=0.1)], SignedAlone)
+        for parallel in (DDP, FSDP):
+            ranks = fit([parallel(), lowbit(), SGD(lr=0.1)], Signed)
+            whole = not any(hasattr(value, "full_tensor") for value in ranks["weights"].values())
+            gaps[f"{name} {parallel.__name__}"] = distance(ranks, alone) if whole else 0.0
+        plugins = lambda: [DDP(), lowbit(), AdamW(lr=0.01), EMA(decay=0.8)]  # noqa: B023, E731
+        whole = fit(plugins(), Signed)
+        fit(plugins(), Signed, stop=4, out=folder / name, checkpoint_every=1)
+        resumed = fit(plugins(), Signed, out=folder / name, resume="auto")
+        gaps[f"{name} resumed"] = distance({**resumed, "losses": []}, {**whole, "losses": []})
+    return gaps
 
 
 def case_ddp_follows_a_change(folder: Path) -> dict[str, float]:

@@ -77,7 +77,7 @@ def shape_model(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> R
 def refuse_sharded_changes(run: TrainingRun, shape: Shape) -> None:
     """Raise ConfigError if a plugin may change the model between two updates, and the ranks share its weights."""
     parallel = run.parts.parallel
-    if parallel.shards and parallel.world_size > 1 and type(shape).change is not Shape.change:
+    if parallel.shards and parallel.world_size > 1 and shape.changes_shape():
         raise ConfigError(
             f"{shape.name} changes the model between two updates, and {parallel.name} has its weights in shards; take ddp in its "
             "place"

@@ -32,6 +32,14 @@ def test_branches_in_shards_equal_those_of_one_process(actual: Actual) -> None:
     assert "shipped.safetensors" in first["files"]
 
 
+def test_few_bits_on_two_ranks_equal_those_of_one_process(actual: Actual) -> None:
+    for rank in actual["few_bits"]:
+        assert isinstance(rank, dict), rank
+        assert all(gap == 0.0 for name, gap in rank.items() if name.endswith("resumed")), rank
+        assert max(rank["ternary DDP"], rank["binary DDP"]) <= 1e-5
+    assert max(actual["few_bits"][0].values()) <= 1e-5
+
+
 def test_ranks_follow_a_change_between_two_updates(actual: Actual) -> None:
     assert max(rank["distance"] for rank in actual["ddp_follows_a_change"]) <= 1e-6
     assert max(actual["ddp_goes_on_after_a_change"]) == 0.0
