@@ -31,11 +31,8 @@ class Backend(Part):
 
     waiting: ClassVar[WaitingThreads | None] = None
     """CPU threads that wait for one another, and sleep at once while others need the cores."""
-
-    @property
-    def leaves_allocator(self) -> bool:
-        """Whether the thresholds of the C library stay as they are."""
-        return False
+    leaves_allocator: ClassVar[bool] = False
+    """Whether the thresholds of the C library stay as they are."""
 
     def apply(self, device: torch.device) -> None:
         """Set every switch, before the model is made."""

@@ -113,8 +113,8 @@ class Update(Part):
         parts, self.run = run.parts, ref(run)  # the run holds its parts: what it holds is freed as soon as it ends
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
-        self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
-        self.pruning = parts.pruning
+        self.guard, self.clip, self.pruning = parts.guard, parts.clip, parts.pruning
+        self.optim, self.average = parts.optim, parts.average
         self.objective.item_counts = ItemCounts(run.device, run.progress)  # type: ignore[misc]  # whatever its own `setup` is
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
@@ -154,8 +154,7 @@ class Update(Part):
                 self.lap(FORWARD)
                 if micro.doubt and items is None:
                     self.warn_of_count(micro.doubt, micro.samples)
-                loss = self.pruning.penalised(loss)
-                weight = mean.add(loss, items, micro)
+                weight = mean.add(loss := self.pruning.penalised(loss), items, micro)
                 logged.add(self.objective.logged, weight, micro.weight == 1.0 and mean.empty is False)
                 with self.gradient_mask(mean.to_clear):
                     self.precision.backward(loss, weight)
@@ -181,12 +180,7 @@ class Update(Part):
                 param.grad = param.grad.to_dense()
 
     def warn_of_count(self, doubt: str, samples: int) -> None:
-        """Warn, once a run and on the first rank, that batches are weighed by a guess.
-
-        Args:
-            doubt: why it is one, in words.
-            samples: the number taken for the batch at hand.
-        """
+        """Warn, once a run and on the first rank, that `samples` of a batch are a guess, for `doubt`, a reason in words."""
         if not self.count_warned and self.parallel.rank == 0:
             self.count_warned = True  # type: ignore[misc]
             warn_user(
@@ -218,8 +212,8 @@ class Update(Part):
         self.window_snapshot.restore()
         if user_state is not None:
             user_state.undo()
-        count = torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device)
-        self.parallel.keep_reference((self.parallel.sum(count) / self.parallel.world_size).clamp(min=1.0))
+        count = self.parallel.sum(torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device))
+        self.parallel.keep_reference((count / self.parallel.world_size).clamp(min=1.0))
         return None
 
     def move(self, mean: WindowMean) -> Tensor:

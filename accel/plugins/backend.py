@@ -77,11 +77,8 @@ class Backend(BackendPart):
     cores: Literal["all", "split"] = "all"
     flush_denormals: bool = False
 
-    @property
-    def leaves_allocator(self) -> bool:
-        return self.memory == "system"
-
     def apply(self, device: torch.device) -> None:
+        self.leaves_allocator = self.memory == "system"  # type: ignore[misc]
         super().apply(device)
         self.saved: dict[str, Any] = {
             "benchmark": torch.backends.cudnn.benchmark,

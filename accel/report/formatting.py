@@ -64,12 +64,12 @@ def gain_text(gain: float | None, ceiling: float | None) -> str:
     """Return what a change saves of a time, as a share from 0 to 1, or saves at most; empty if neither is known.
 
     >>> gain_text(0.123, None), gain_text(None, 0.5)
-    ('saves 12.3% of the time', 'saves at most 50.0% of the time')
+    ('saves 12.3 % of the time', 'saves at most 50.0 % of the time')
     """
     share = ceiling if gain is None else gain
     if share is None:
         return ""
-    least = "less than 0.1%" if share < 0.001 else f"{'at most ' if gain is None else ''}{share:.1%}"
+    least = "less than 0.1 %" if share < 0.001 else f"{'at most ' if gain is None else ''}{100 * share:.1f} %"
     return f"saves {least} of the time"
 
 

@@ -27,7 +27,8 @@ KEYS = [key for row in ROWS for key in re.findall(r"`([^`]+)`", row)]
 WORDS = {"PARAMETER": r"[\w.]+", "NAME": r"[\w.]+", "N": r"\d+", "PART": r"\w+", "OPTIMIZER": r"\w+", "DATA": r"\w+"}
 ELSEWHERE = {
     "parts.metrics.waiting": "a full disk", "parts.backend.readers": "workers beside threads", "rng.now.cuda": "a GPU",
-    "parts.tensorboard.NAME": "tensorboard is installed or not",
+    "parts.tensorboard.NAME": "tensorboard is installed or not", "parts.distill.added_parameters.NAME": "hints of a teacher",
+    **{f"parts.prune.{name}": "a run that prunes" for name in ("done", "masks.PARAMETER", "sums", "count")},
 }  # fmt: skip
 """Keys that do not occur here, and what they need."""
 

@@ -181,7 +181,7 @@ class Throttled(Dataset[Any]):
         return torch.from_numpy(record.reshape(3, 32, 32)), index % 10
 
 
-@bottleneck("data-bound", "the processor is idle", "# the disk")
+@bottleneck("data-bound", "# the disk")
 def slow_disk(ill: bool, folder: Path) -> Trainer:
     """A disk that reads a megabyte a second."""
     path = folder / "records"

@@ -8,6 +8,7 @@ from time import perf_counter
 from accel.diagnose.code_lines.line_sampler import LineSampler
 from accel.diagnose.decision.figures import CodeLine
 from accel.diagnose.probes.probed_run import MOST, ProbedRun
+from accel.parts.run import UNLIMITED
 from accel.system.clock import PHASES
 
 __all__ = ["ACTIVITIES", "ENOUGH", "FIRST", "LONGER", "busiest_lines"]
@@ -61,6 +62,6 @@ def busiest_lines(probed: ProbedRun, seconds: float, evaluation: Callable[[int],
         while evaluation is not None and (batches == FIRST or (alone and perf_counter() - began < seconds)):
             evaluation(batches)
             sampler.book("evaluation")
-            batches *= 2
+            batches = min(2 * batches, UNLIMITED)
     lines = {name: sampler.busiest(*booked) for name, booked in ACTIVITIES.items()}
     return {name: line for name, line in lines.items() if line is not None}

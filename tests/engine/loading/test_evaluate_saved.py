@@ -140,7 +140,7 @@ def test_what_differs_from_the_run_is_told(tmp_path: Path, monkeypatch: pytest.M
 def test_parts_that_are_left_out_are_no_part_of_an_evaluation() -> None:
     kept = {type(part) for part in Parts().all()} - set(TRAINING_ONLY)
     assert {part.__name__ for part in kept} == {
-        "Backend", "Source", "Loader", "Prefetch", "Transfer", "Layout", "Compile", "Parallel", "Precision", "Update",
+        "Backend", "Source", "Loader", "Prefetch", "Transfer", "Folding", "Layout", "Compile", "Parallel", "Precision", "Update",
     }  # fmt: skip
 
 

@@ -43,7 +43,9 @@ from accel.system.cpu.malloc_thresholds import moving_thresholds, MMAP_THRESHOLD
 plugins = [Backend(memory="system")] if sys.argv[1:] else []
 class Task(Trainer):
     def model(self): return torch.nn.Linear(4, 2)
-    def data(self): return torch.utils.data.TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.long)), None
+    def data(self, split):
+        if split == "train":
+            return torch.utils.data.TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.long))
     def loss(self, model, batch): return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 Task(epochs=1, watch=(), plugins=plugins).fit()
 print(moving_thresholds()[MMAP_THRESHOLD])
