@@ -22,10 +22,10 @@ from results import save
 from accel.cli.ablate.ablate_console import make_trainer
 from accel.cli.compose.compose import compose
 from accel.compare import Limits, interleave
-from accel.diagnose.applied import arm
 from accel.diagnose.decision.remedies import Remedy
 from accel.diagnose.diagnosis import Diagnosis
 from accel.diagnose.doctor import doctor
+from accel.diagnose.trials.timed_arms import arm_apart
 from accel.errors import ConfigError, TrainingError
 from accel.report.other_load import OtherLoad
 from accel.report.result import finite
@@ -80,13 +80,13 @@ def measure(name: str, words: Sequence[str], seconds: float, trial: float) -> li
     diagnosis = doctor(trainer, seconds=seconds, say=lambda line: print(f"{name}: {line}", flush=True))
     limits = Limits(min_rounds=8, max_rounds=40, width=0.06, seconds=trial)
     rows = [row(name, diagnosis, None, None)]
-    with arm(make([])) as base:
+    with arm_apart(make([])) as base:
         for remedy in diagnosis.remedies:
             if remedy.of_updates is None or not remedy.change.words or remedy.change.name in UNSEEN:
                 continue
             print(f"{name}: {remedy.change.typed}", flush=True)
             try:
-                with arm(make(remedy.change.words)) as other:
+                with arm_apart(make(remedy.change.words)) as other:
                     rows.append(row(name, diagnosis, remedy, asdict(interleave(base.window, other.window, limits))))
             except (ConfigError, TrainingError) as error:
                 print(f"    {error}")

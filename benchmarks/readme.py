@@ -221,6 +221,28 @@ def distributed() -> str:
     )
 
 
+def model_advice() -> str:
+    """What advise foretells of a model's changes, beside what came of them; nothing where it was not measured yet."""
+    if not any(RESULTS.glob("*-advise.json")):
+        return ""
+    path, result = newest("advise")
+    told = [row for row in result["rows"] if row["verdict"] in ("holds", "wrong")]
+    bounds = [row for row in result["rows"] if row["verdict"] in ("below", "above the most")]
+    held, kept = sum(row["verdict"] == "holds" for row in told), sum(row["verdict"] == "below" for row in bounds)
+    lines = [
+        f"**What advise foretells**: of {len(told)} changes of a model whose gain it tells, {held} saved what it told, within 30 % "
+        f"or 2 % of the pass; of {len(bounds)} for which it tells the most, {kept} saved no more. The largest:",
+        "",
+        "| model | change | foretold | measured |",
+        "|---|---|---|---|",
+    ]
+    for row in sorted(told, key=lambda row: -(row["gain"] or 0.0))[:6]:
+        saved = row["saved"]
+        measured_share = f"{saved['middle']:.0%} ({saved['low']:.0%} to {saved['high']:.0%})"
+        lines.append(f"| {row['case']} | {row['change']} | {row['gain'] or 0.0:.0%} | {measured_share} |")
+    return "\n".join([*lines, "", f"`python benchmarks/advise.py`; {measured(path, result)}", "", ""])
+
+
 def on_cpu() -> str:
     """Whole frameworks on a CPU, model by model; nothing where it was not measured yet."""
     if not any(RESULTS.glob("*-cpu.json")):
@@ -303,7 +325,7 @@ def replaced(text: str, figures: str) -> str:
 def whole_page(page: str) -> str:
     """Return docs/figures.md with the figures as they are now."""
     parts = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
-    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, on_cpu, pipeline, cifar10))])
+    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, model_advice, on_cpu, pipeline, cifar10))])
     return replaced(page, re.sub(r"^\*\*(.+?)\*\*", r"## \1\n\n\1", figures, flags=re.MULTILINE))
 
 

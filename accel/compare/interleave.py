@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+from accel.compare.bootstrap import LEVEL
 from accel.compare.speed_ratio import SpeedRatio, speed_ratio
 from accel.compare.window_plan import Side, window_plan
 
@@ -22,6 +23,7 @@ class Limits:
         width: distance of the bounds that is narrow enough, as a share (`SpeedRatio.width`).
         seconds: time after which no round is begun, whatever the width is.
         step: rounds between two looks at the width.
+        level: probability with which the bounds hold the true ratio; fewer than eight rounds have no bounds at 99 %.
     """
 
     min_rounds: int = 12
@@ -29,20 +31,27 @@ class Limits:
     width: float = 0.04
     seconds: float = 60.0
     step: int = 4
+    level: float = LEVEL
 
 
-def interleave(base: Callable[[], float], other: Callable[[], float], limits: Limits | None = None) -> SpeedRatio:
+def interleave(
+    base: Callable[[], float],
+    other: Callable[[], float],
+    limits: Limits | None = None,
+    clock: Callable[[], float] = lambda: perf_counter(),
+) -> SpeedRatio:
     """Time two ways of doing the same in turns, and return how many times faster the other is.
 
     Args:
         base: runs one window, and returns its seconds per sample; what must not count (warm-up, compiling) it leaves out itself.
         other: the same of the other.
         limits: when to end; None for the usual ones.
+        clock: seconds, by which the time is up. Ranks whose windows return the same make as many rounds if their clocks agree.
     """
     limits = limits or Limits()
     sides: dict[Side, Callable[[], float]] = {"base": base, "other": other}
     seconds: dict[Side, list[list[float]]] = {"base": [], "other": []}
-    until = perf_counter() + limits.seconds
+    until = clock() + limits.seconds
     for number in range(limits.max_rounds):
         taken: dict[Side, list[float]] = {"base": [], "other": []}
         for side in window_plan(number):
@@ -51,7 +60,7 @@ def interleave(base: Callable[[], float], other: Callable[[], float], limits: Li
             seconds[side].append(windows)
         done = number + 1
         if done >= limits.min_rounds and done % limits.step == 0:
-            ratio = speed_ratio(seconds["base"], seconds["other"])
-            if ratio.width <= limits.width or perf_counter() > until:
+            ratio = speed_ratio(seconds["base"], seconds["other"], limits.level)
+            if clock() > until or ratio.width <= limits.width:
                 return ratio
-    return speed_ratio(seconds["base"], seconds["other"])
+    return speed_ratio(seconds["base"], seconds["other"], limits.level)

@@ -92,10 +92,15 @@ class Advice:
                 "uncounted": list(self.uncounted),
             },
             "ceilings": {**ceilings, "source": self.ceilings_source}, "layers": [self._row(layer) for layer in self.layers],
-            "findings": [{**asdict(one), "layers": list(one.layers)} for one in self.findings],
+            "findings": [self._finding(one) for one in self.findings],
         }  # fmt: skip
         plain: dict[str, Any] = finite(content)
         return plain
+
+    def _finding(self, finding: Finding) -> dict[str, Any]:
+        """Return a finding as plain values."""
+        names = ("name", "problem", "evidence", "gain", "ceiling", "change", "gain_note")
+        return {**{name: getattr(finding, name) for name in names}, "layers": list(finding.layers)}
 
     def _row(self, layer: Layer) -> dict[str, Any]:
         """Return a layer as plain values."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,15 @@ from accel.diagnose.advice import Advice
 from accel.diagnose.ceilings.kept_ceilings import kept_ceilings
 from accel.diagnose.doctor import measured_run
 from accel.diagnose.findings.all_rules import all_findings
-from accel.diagnose.layers.array_copies import ArrayCopies
+from accel.diagnose.layer_trials.memory_order_trial import can_switch, saved_share
+from accel.diagnose.layer_trials.tried_findings import tried_findings
+from accel.diagnose.layers.array_copies import ArrayCopies, ArrayCopy
 from accel.diagnose.layers.layer_table import LayerTable, ParameterFacts
 from accel.diagnose.layers.model_pass import ModelPass, own_batch, pass_of, unmoved
 from accel.diagnose.layers.operation import Operation
 from accel.diagnose.layers.trace import trace
 from accel.engine.sandbox import sandbox
+from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.report.other_load import BUSY, OtherLoad
@@ -34,6 +37,8 @@ __all__ = ["SECONDS", "advise", "advise_run", "batch_text"]
 
 SECONDS = 8.0
 """Seconds of timing passes, about; the ceilings of a machine that is new take two on top."""
+TRIALS = 0.15
+"""Share of these seconds that the trials of one finding may take on top, about."""
 
 
 @with_checked_arguments
@@ -66,7 +71,7 @@ def advise(
     with torch.inference_mode(False):
         subject = pass_of(model, batch := own_batch(batch), loss)
         with unmoved(model, loss):
-            return _advise(subject, batch, seconds, say, frozenset(), "")
+            return _advise(subject, batch, seconds, say, Subject())
 
 
 def advise_run(
@@ -91,10 +96,10 @@ def advise_run(
             batch = own_batch(next(iter(next(windows).micros)).batch)
         run.unwrapped_model.zero_grad()
         run.signals.immediate = True  # reading data has set it back; there is nothing here that a stop could spoil
-        names = frozenset(part.name for part in run.parts.all())
-        advice = _advise(_pass_of_run(run, batch, inference), batch, seconds, say, names, request.command)
-    table = replace(advice.table, array_copies={**copies.lines, **advice.table.array_copies})
-    return replace(advice, table=table, findings=tuple(all_findings(table)), seconds=perf_counter() - started)
+        names = frozenset(part.name for part in plugin_parts(run.parts))
+        about = Subject(names, request.command, copies.lines)
+        advice = _advise(_pass_of_run(run, batch, inference), batch, seconds, say, about)
+    return replace(advice, seconds=perf_counter() - started)
 
 
 def _pass_of_run(run: TrainingRun, batch: Any, inference: bool) -> ModelPass:
@@ -119,9 +124,22 @@ def _pass_of_run(run: TrainingRun, batch: Any, inference: bool) -> ModelPass:
     return ModelPass(model, forward, backward, run.device)
 
 
-def _advise(
-    subject: ModelPass, batch: Any, seconds: float, say: Callable[[str], None], plugins: frozenset[str], command: str
-) -> Advice:  # fmt: skip
+@dataclass(frozen=True)
+class Subject:
+    """What is known of a model beside its pass.
+
+    Args:
+        plugins: names of those that are on.
+        command: the command of the run; empty in Python.
+        data_copies: what `torch.tensor` copies while data is read, by line of code.
+    """
+
+    plugins: frozenset[str] = frozenset()
+    command: str = ""
+    data_copies: Mapping[str, ArrayCopy] = field(default_factory=dict)
+
+
+def _advise(subject: ModelPass, batch: Any, seconds: float, say: Callable[[str], None], about: Subject) -> Advice:
     """Return the advice on a pass, whose model the caller puts back."""
     started, model, load = perf_counter(), subject.model, OtherLoad()
     traced = trace(subject, seconds, say)
@@ -138,16 +156,21 @@ def _advise(
     )  # fmt: skip
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     table = LayerTable(
-        tuple(traced.operations), kinds, parameters, ceilings, min(traced.seconds), trains, subject.device.type, plugins,
-        traced.array_copies, bool(command), busy is not None and busy >= BUSY and torch.get_num_threads() > 1,
+        tuple(traced.operations), kinds, parameters, ceilings, min(traced.seconds), trains, subject.device.type, about.plugins,
+        {**about.data_copies, **traced.array_copies}, bool(about.command),
+        busy is not None and busy >= BUSY and torch.get_num_threads() > 1,
     )  # fmt: skip
     if not table.layers:
         raise ConfigError("no operator ran in the model's forward; does the loss call the model that it is given?")
+    say("what changes would bring")
+    if can_switch(table):
+        table = replace(table, order_saving=saved_share(subject, TRIALS * seconds))
+    findings = tried_findings(all_findings(table), table, TRIALS * seconds)
     spread = (min(traced.seconds), max(traced.seconds))
     elements = sum(one.numel for one in parameters)
     return Advice(
-        type(model).__name__, table, tuple(all_findings(table)), elements, batch_text(batch), len(traced.seconds), spread, source,
-        perf_counter() - started, command, busy,
+        type(model).__name__, table, tuple(findings), elements, batch_text(batch), len(traced.seconds), spread, source,
+        perf_counter() - started, about.command, busy,
     )  # fmt: skip
 
 

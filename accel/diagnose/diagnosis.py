@@ -17,6 +17,8 @@ from accel.report.run_verdict import Verdict
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from accel.diagnose.trials.tried_remedy import AppliedRemedies
+
 __all__ = ["SCHEMA", "Diagnosis"]
 
 SCHEMA = 1
@@ -37,6 +39,8 @@ class Diagnosis:
         left_out: measurements for which there was no time.
         seconds: that the diagnosis took.
         command: the command of the run; empty in Python.
+        unmeasured: why some remedies have a ceiling alone, in sentences.
+        applied: what came of trying the remedies; None if that was not asked for.
     """
 
     machine: Machine
@@ -48,6 +52,8 @@ class Diagnosis:
     left_out: list[str] = field(default_factory=list)
     seconds: float = 0.0
     command: str = ""
+    unmeasured: list[str] = field(default_factory=list)
+    applied: AppliedRemedies | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -70,7 +76,7 @@ class Diagnosis:
             "schema": SCHEMA, "command": self.command, "seconds": self.seconds, "verdict": verdict,
             "split": {**self.split.seconds, "straggler_rank": self.split.straggler}, "remedies": remedies,
             "states": [asdict(state) for state in self.states], "machine": asdict(self.machine), "figures": asdict(self.figures),
-            "left_out": self.left_out,
+            "left_out": self.left_out, "unmeasured": self.unmeasured, **({} if self.applied is None else self.applied.as_dict()),
         }  # fmt: skip
         plain: dict[str, Any] = finite(_listed(document))
         return plain
@@ -79,9 +85,9 @@ class Diagnosis:
         from rich.console import Group
         from rich.text import Text
 
-        from accel.report.diagnosis_page import draw, typed_lines
+        from accel.report.diagnosis_page import applied_lines, draw, typed_lines
 
-        return Group(draw(self), "", *map(Text, typed_lines(self.remedies)))
+        return Group(draw(self), "", *map(Text, [*typed_lines(self.remedies), *applied_lines(self)]))
 
     def __repr__(self) -> str:
         from accel.report.diagnosis_page import as_text

@@ -7,7 +7,8 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from accel.diagnose.advice_page import equal_layers, flop_text, group_name
+from accel.diagnose.advice_page import flop_text
+from accel.diagnose.layer_rows import equal_layers, group_name
 from accel.report import curves
 from accel.report.curves import GRID, HELD_OUT, SMOOTH, save_svg
 from accel.report.formatting import size

@@ -14,7 +14,7 @@ from accel.schema import plugin_registry
 from accel.schema.no_plugin import refusal_of
 from accel.system.calls.call_arguments import check_arguments, signature_of_method
 
-__all__ = ["PART_TYPES", "as_list", "make_plugin", "part_name", "select_parts"]
+__all__ = ["PART_TYPES", "as_list", "make_plugin", "part_name", "plugin_parts", "select_parts"]
 
 PART_TYPES = get_type_hints(Parts)
 
@@ -82,3 +82,8 @@ def make_plugin(plugin: Part | str, on: Sequence[str] = ()) -> Part:
 def part_name(plugin: Part) -> str:
     """Return the name of the part that a plugin provides, such as `Optim`."""
     return next((kind.__name__ for kind in (*PART_TYPES.values(), Watch) if isinstance(plugin, kind)), "Part")
+
+
+def plugin_parts(parts: Parts) -> list[Part]:
+    """Return the parts that are plugins, in order: a plainest implementation, such as that of compile, is none that is on."""
+    return [part for part in parts.all() if type(part) not in PART_TYPES.values()]

@@ -74,6 +74,9 @@ class Loader(Part):
     def set_readers(self, count: int) -> None:
         """Read with `count` readers, one of `reader_choices`, from the next epoch on. No epoch is being read meanwhile."""
 
+    def set_depth(self, depth: int) -> None:
+        """Read as far ahead as a depth of `depth` says, from the next epoch on. No epoch is being read meanwhile."""
+
     def close(self) -> None:
         """End workers and threads, when the run ends, however it ends."""
 
@@ -88,6 +91,9 @@ class Prefetch(Part):
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Return the same batches in the same order."""
         return batches
+
+    def set_depth(self, depth: int) -> None:
+        """Read `depth` batches ahead, from the next epoch on. No epoch is being read meanwhile."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Let nothing more be read ahead of training meanwhile: loaders are read by one thread at a time."""

@@ -58,6 +58,9 @@ class Prefetch(PrefetchPart):
         self.reader = ref(reader)  # weakly: the thread ends with the loop that reads from it
         return reader
 
+    def set_depth(self, depth: int) -> None:
+        self.depth = depth
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         turn, reader = self.turn, self.reader

@@ -92,6 +92,11 @@ class Threads(Loader):
             for ring in self.rings.values():
                 ring.threads = self.pool
 
+    def set_depth(self, depth: int) -> None:
+        self.depth = depth
+        for ring in self.rings.values():
+            ring.depth = depth
+
     def identity(self) -> None:
         """Return None: a resumed run may have another number of threads, or none."""
 

@@ -106,6 +106,11 @@ class Workers(Loader):
             self.close()
             self.reader_count = count
 
+    def set_depth(self, depth: int) -> None:
+        if depth != self.prefetch_factor:
+            self.close()
+            self.prefetch_factor = depth
+
     def identity(self) -> None:
         """Return None: a resumed run may have another number of workers, or none."""
 

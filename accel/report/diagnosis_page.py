@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from accel.diagnose.decision.remedies import Remedy
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["WIDTH", "as_html", "as_text", "draw", "remedy_table", "show", "typed_lines"]
+__all__ = ["WIDTH", "applied_lines", "as_html", "as_text", "draw", "remedy_table", "show", "typed_lines"]
 
 WIDTH = 110
 """Columns of the page in a notebook."""
+ACTIVITIES = {
+    "data": "the wait for data", "forward": "the forward pass", "backward": "the backward pass", "update": "the update",
+    "evaluation": "evaluation", "watches": "watches",
+}  # fmt: skip
+"""What `RunFigures.lines` are of, in words."""
 CHANGED = {"nothing": "nothing", "rounding": "rounding", "recipe": "the recipe"}
 
 
@@ -71,16 +76,26 @@ def typed_lines(remedies: list[Remedy]) -> list[str]:
     ]
 
 
+def applied_lines(diagnosis: Diagnosis) -> list[str]:
+    """Return what came of trying the remedies, a line each; none if that was not asked for."""
+    if diagnosis.applied is None:
+        return []
+    lines = diagnosis.applied.lines or ["nothing, for no remedy was worth it"]
+    return ["", "tried", *(f"  {line}" for line in lines)]
+
+
 def notes(diagnosis: Diagnosis) -> list[str]:
-    """Return what else was seen: numbers read on the host, and what was left out for lack of time."""
+    """Return what else was seen: numbers read on the host, lines that take much of a time, and what there was no time for."""
     figures = diagnosis.figures
     reads = [f"{number:g} read on the host in an update: {line}" for line, number in figures.host_reads.items()]
     lines = [f"numbers {reads[0]}"] + [f"        {read}" for read in reads[1:4]] if reads else []
+    lines += [f"{100 * line.share:.0f} % of {ACTIVITIES[name]} in {line.text}" for name, line in figures.lines.items()]
     if figures.fit is not None:
         fit = figures.fit
         lines.append(f"a batch of n samples: {1000 * fit.overhead:.3g} ms + n x {1e6 * fit.per_sample:.3g} us")
     if diagnosis.left_out:
         lines.append(f"no time was left for: {', '.join(diagnosis.left_out)} (--seconds)")
+    lines += diagnosis.unmeasured
     return [*lines, f"measured in {elapsed(diagnosis.seconds)}, and undone"]
 
 
@@ -104,3 +119,5 @@ def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:
     console.print(draw(diagnosis))
     if diagnosis.remedies:
         console.print("", *typed_lines(diagnosis.remedies), sep="\n", soft_wrap=True)
+    if lines := applied_lines(diagnosis):
+        console.print(*lines, sep="\n", soft_wrap=True)

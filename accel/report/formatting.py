@@ -10,6 +10,7 @@ __all__ = [
     "cell",
     "duration",
     "elapsed",
+    "gain_text",
     "loss_change",
     "metric",
     "number",
@@ -57,6 +58,19 @@ def duration(seconds: float) -> str:
 def elapsed(seconds: float) -> str:
     """Return an elapsed time in seconds: 4.2 s below a minute, a duration above."""
     return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
+
+
+def gain_text(gain: float | None, ceiling: float | None) -> str:
+    """Return what a change saves of a time, as a share from 0 to 1, or saves at most; empty if neither is known.
+
+    >>> gain_text(0.123, None), gain_text(None, 0.5)
+    ('saves 12.3% of the time', 'saves at most 50.0% of the time')
+    """
+    share = ceiling if gain is None else gain
+    if share is None:
+        return ""
+    least = "less than 0.1%" if share < 0.001 else f"{'at most ' if gain is None else ''}{share:.1%}"
+    return f"saves {least} of the time"
 
 
 def size(count: float) -> str:

@@ -9,7 +9,7 @@ __all__ = ["KINDS", "Verdict", "verdict"]
 KINDS = {
     "data": ("data-bound", "the model waits {share} of the time for its data"),
     "transfer": ("transfer-bound", "copying batches to the device takes {share} of the time"),
-    "overhead": ("host-bound", "{share} of the time goes to launching and small operations, whatever the batch"),
+    "overhead": ("host-bound", "{share} of the time goes to Python, and to launching small operations"),
     "compute": ("compute-bound", "forward and backward pass take {share} of the time, and grow with the batch"),
     "threads": ("thread-bound", "threads that are in each other's way take {share} of the time"),
     "update": ("optimiser-bound", "moving the weights takes {share} of the time"),
@@ -18,7 +18,7 @@ KINDS = {
     "evaluation": ("evaluation-bound", "evaluations take {share} of the time"),
     "checkpoint": ("checkpoint-bound", "checkpoints take {share} of the time"),
     "memory": ("memory-bound", "the machine moves pages to and from its swap, {share} of the time at the most"),
-    "watches": ("watch-bound", "what happens between the updates, such as watches, takes {share} of the time"),
+    "watches": ("watch-bound", "watches take {share} of the time"),
 }
 """Names of verdicts: the word for each, and a sentence with a place for its share."""
 

@@ -111,8 +111,8 @@ def test_processes_that_measure_end_with_the_command(number: signal.Signals, tmp
         """Strike while another process calibrates: Ctrl-C in a terminal reaches both of them."""
         ask = arm_process.ArmProcess.ask
 
-        def struck(self: arm_process.ArmProcess, method: str) -> Any:
-            self.connection.send(method)
+        def struck(self: arm_process.ArmProcess, method: str, *args: Any) -> Any:
+            self.connection.send((method, args))
             if number is signal.SIGINT:
                 os.kill(self.process.pid or 0, number)
             os.kill(os.getpid(), number)

@@ -20,6 +20,7 @@ from accel.diagnose import advise as advising
 from accel.diagnose.advice import Advice
 from accel.diagnose.advise import advise, advise_run
 from accel.diagnose.ceilings.machine_ceilings import MachineCeilings
+from accel.diagnose.findings.all_rules import all_findings
 from accel.diagnose.roofline_plot import svg_text
 from accel.testing.toy_run import Toy
 
@@ -63,8 +64,9 @@ def test_what_is_wrong_is_named_with_its_line() -> None:
     advice = quick(Net(), torch.randn(4, 3, 12, 12))
     findings = {one.name: one for one in advice.findings}
     assert findings["bias_before_norm"].layers == ("conv",)
-    assert findings["foldable_norms"].layers == ("norm",)
-    assert {"conv", "wide"} >= set(findings["channel_multiples"].layers) >= {"wide"}
+    assert "foldable_norms" not in findings, "it trains"
+    odd = next(one for one in all_findings(advice.table) if one.name == "channel_multiples")
+    assert {"conv", "wide"} >= set(odd.layers) >= {"wide"}
     assert "old.weight, old.bias" in findings["unused_parameters"].evidence
     assert "scale" in findings["without_gradient"].evidence
     assert "test_advise.py" in findings["host_reads"].evidence
@@ -115,7 +117,8 @@ class Projections(nn.Module):
     ],
 )
 def test_models_that_others_write(model: Callable[[], nn.Module], batch: Tensor, name: str, layers: tuple[str, ...] | None) -> None:
-    finding = next(one for one in quick(model(), batch).findings if one.name == name)
+    found = all_findings(quick(model(), batch).table)  # whatever a trial of half a millisecond says of their gain
+    finding = next(one for one in found if one.name == name)
     assert layers is None or finding.layers == layers
 
 
@@ -254,7 +257,8 @@ def test_the_model_of_a_run_is_seen_in_its_number_format() -> None:
     advice = advise_run(Toy(plugins=["amp"], watch=()), seconds=0.001)
     assert {layer.dtype for layer in advice.layers if layer.flops} == {"bfloat16"}
     assert all(one.weight for one in advice.table.forward if one.flops), "a weight that was cast is known by its name"
-    assert advice.table.plugins >= {"amp"}
+    assert advice.table.plugins == {"amp"}, "and no plainest part, such as that of compile, which is not on"
+    assert "compile is on" not in str(advice)
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, OperatorMix, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.figures import BatchFit, Beside, CodeLine, Experiment, OperatorMix, RankTimes, RunFigures, fit_batches
 from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
@@ -175,6 +175,16 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
     ),
     "evaluations too often": (figures(evaluation=0.4), "evaluation-bound", ""),
     "checkpoints too often": (figures(checkpoint=0.3), "checkpoint-bound", ""),
+    "logging each update": (
+        figures(watches={"progress": 0.001, "history": 0.3}, lines={"watches": CodeLine("mine.py:9 self.save()", 0.9)}),
+        "watch-bound",
+        "history takes 300 ms after each update; 90 % of it in mine.py:9 self.save()",
+    ),
+    "a loop over samples in Python": (
+        figures(outside=0.8, fit=BatchFit(0.001, 0.093 / 64, (32, 64), (0.047, 0.094)), host_reads={"net.py:7 x.item()": 64.0}),
+        "host-bound",
+        "64 numbers are read on the host in an update, most in net.py:7",
+    ),
     "copies from pageable memory": (
         figures(device="cuda", host=0.02, phases={"forward": 0.01, "backward": 0.02, "update": 0.005, "transfer": 0.06},
                 same_batch=near(0.036), step=near(0.1), wait=near(0.002), fit=None, by_threads={}),
@@ -207,12 +217,38 @@ def test_each_known_case_has_its_verdict(name: str) -> None:
 def test_the_parts_add_up_to_the_update_and_its_share_of_what_comes_now_and_then(name: str) -> None:
     case = CASES[name][0]
     split = split_time(case)
-    assert split.total == pytest.approx(case.step.median + case.evaluation + case.checkpoint)
+    assert split.total == pytest.approx(case.step.median + case.evaluation + case.checkpoint + sum(case.watches.values()))
     assert list(split.seconds) == list(PARTS)
     assert set(PARTS) <= set(KINDS)
     assert min(split.seconds.values()) >= 0
     for part in PARTS:
         assert split.ceiling(part) >= 1
+
+
+def test_the_line_that_takes_most_of_the_largest_part_is_named_and_no_other() -> None:
+    lines = {name: CodeLine(f"{name}.py:1", 0.7) for name in ("data", "forward", "update", "evaluation", "watches")}
+    for name, of in (("pictures by Pillow", "data"), ("digits", "forward"), ("a slow optimiser", "update"),
+                     ("evaluations too often", "evaluation")):  # fmt: skip
+        case = replace(CASES[name][0], lines=lines)
+        assert decide(case, split_time(case)).sentence.endswith(f" in {of}.py:1")
+    case = replace(CASES["gpt"][0], lines=lines)
+    assert ".py:1" not in decide(case, split_time(case)).sentence, "a model that computes does so in its forward pass"
+
+
+def test_a_table_that_has_most_of_the_weights_is_named_where_they_are_many() -> None:
+    case = replace(CASES["a slow optimiser"][0], weights=6_400_330, largest=("words.weight", 6_400_000))
+    assert "100 % of the 6.4 million weights are words.weight" in decide(case, split_time(case)).sentence
+    for few in (replace(case, largest=("words.weight", 3_000_000)), replace(case, weights=330, largest=("words.weight", 320))):
+        assert "words.weight" not in decide(few, split_time(few)).sentence
+
+
+def test_time_outside_of_operators_counts_where_it_is_more_than_what_does_not_grow_with_the_batch() -> None:
+    case = CASES["digits"][0]
+    fixed = split_time(case).seconds["overhead"]
+    assert split_time(replace(case, outside=0.1)).seconds["overhead"] == fixed
+    more = split_time(replace(case, outside=0.9))
+    assert more.seconds["overhead"] == pytest.approx(0.9 * (more.seconds["overhead"] + more.seconds["compute"]))
+    assert more.total == pytest.approx(split_time(case).total)
 
 
 def simulated(samples: int, update: float, beside: Beside, updates: int = 400) -> float:
@@ -344,6 +380,12 @@ def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() 
     case = figures(threads=4, by_threads={2: noisy, 4: noisy.scaled(1.05)}, step=near(0.1))
     assert split_time(case).seconds["threads"] == 0
     assert split_time(replace(case, by_threads={2: noisy, 4: noisy.scaled(2.0)})).seconds["threads"] > 0
+
+
+def test_threads_that_lose_twice_the_time_are_called_too_many_beside_others_too() -> None:
+    now, fewer = Timing((0.30, 0.25, 0.41, 0.28, 0.33, 0.26)), Timing((0.10, 0.13, 0.12, 0.09, 0.15, 0.11))
+    case = figures(threads=16, by_threads={2: fewer, 16: now}, step=near(0.3), same_batch=near(0.29))
+    assert split_time(case).seconds["threads"] > 0.1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ SETTINGS = {
     "patience": "how many queries find an event not ready, when lazy",
     "quiet": "1: races are counted and not printed",
     "arithmetic": "0: kernels compute nothing and are only counted",
+    "clock": "of the cores in MHz, as NVML tells; at most it is 1980",
+    "slowed": "why it is low, as NVML's bits: 4 is the power limit, 32 heat",
+    "lanes": "of PCIe, of 16",
 }
 
 

@@ -44,6 +44,7 @@ STAGES: dict[str, Stage] = {
     "late": Stage(("tests/cuda", f"{TESTS}lazy_runs.py"), ("lazy=1",)),
     "sanitizer": Stage((f"{TESTS}sanitizer.py",)),
     "waits": Stage((f"{TESTS}waits.py", f"{TESTS}launches.py")),
+    "diagnose": Stage((f"{TESTS}diagnose.py",)),
     "two-devices": Stage((f"{TESTS}two_devices.py", "tests/cuda/test_cuda_devices.py"), ("devices=2",)),
     "old-device": Stage((f"{TESTS}old_device.py",), ("capability=75",)),
     "ranks": Stage((f"{TESTS}nccl.py", RANKS), ("devices=2",), distribution="loadfile"),

@@ -310,6 +310,11 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "remedies": [remedy],
         "states": states,
         "seconds": 9,
+        "applied": [
+            {"overrides": ["+plugins=[threads]"], "is_kept": True, "measured": {"ratio": 1.66, "low": 1.6, "high": 1.7}},
+            {"overrides": ["+plugins=[fsdp]"], "is_kept": False, "measured": None, "reason": f"it cannot: {ODD}"},
+            {"overrides": ["+plugins=[amp]"], "is_kept": False, "measured": {"ratio": 1.02, "low": 0.9, "high": None}},
+        ],
     }
     better = LossDifference(0.41, -0.02, 0.008, 0.02, 4)
     amp = Contribution(("amp",), "speed", SpeedRatio(1.31, 1.28, 1.35, 20), None, None, -12_000_000)
@@ -334,6 +339,8 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
     for words in (
         "data 75.0 %",
         "1.70x (1.50 to 1.90)",
+        "1.66x (1.60 to 1.70)",
+        "it cannot: ",
         "batch_size=16",
         "keep amp, ema, lamb; leave out clip",
         "ema: kept, for 30 updates tell nothing of what it does to the loss",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from accel.diagnose.ablation import arm
 from accel.errors import ConfigError
-from accel.parts import Activations, Clip, Guard, Layout, Optim, Prefetch, Run
+from accel.parts import Activations, Clip, Guard, Layout, Loader, Optim, Prefetch, Run
 from accel.testing.toy_run import Toy
 
 SECOND, SLOWER, FASTER = 1.0, 0.05, 0.2
@@ -97,3 +97,36 @@ class Needy(Prefetch):
     def setup(self, run: Run) -> None:
         if not isinstance(run.parts.guard, Slow):
             raise ConfigError("needy works beside slow alone; add it")
+
+
+@dataclass(eq=False)
+class Readers(Loader):
+    """Reads a batch in some seconds divided by the number of readers, beside the update before.
+
+    Args:
+        seconds: of a batch with one reader.
+        gain: seconds that each update gains where more than three batches are read ahead.
+        hurt: seconds that each reader costs an update.
+    """
+
+    seconds: float = 4.0
+    gain: float = 0.0
+    hurt: float = 0.0
+    count: int = 1
+    depth: int = 3
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        self.reader_count = self.count
+
+    def set_readers(self, count: int) -> None:
+        self.reader_count = count
+
+    def set_depth(self, depth: int) -> None:
+        self.depth = depth
+
+    def epoch(self, batches: Any, epoch: int, start: int) -> Any:
+        for batch in batches.epoch(epoch, start):
+            CLOCK.advance(max(0.0, self.seconds / self.reader_count - SECOND) + self.hurt * self.reader_count)
+            CLOCK.advance(0.0 if self.depth > 3 else self.gain)
+            yield batch

@@ -5,30 +5,31 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from accel.cli import torchrun
 from accel.cli.ablate.ablate_console import make_trainer
 from accel.cli.compose.compose import compose
-from accel.cli.doctor.experiment_file import experiment_path, experiment_text
+from accel.cli.doctor.experiment_file import experiment_path, experiment_text, write_experiment
 from accel.cli.job import command_of
-from accel.diagnose.applied import TriedRemedy, apply_remedies, is_tried
+from accel.diagnose.decision.run_overrides import Overrides
+from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.errors import ConfigError
-from accel.report.result import finite
 from accel.report.terminal import say
-from accel.system import atomic_files, disk_errors
 from accel.system.shell_quoting import quote
 
 if TYPE_CHECKING:
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["apply_and_write", "in_document"]
+__all__ = ["apply_and_write", "without"]
 
 
 def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[str]) -> dict[str, Any]:
     """Try the remedies, write what is kept, say the command that uses it, and return what a document has of that.
+
+    Every rank must call it. The first one writes and says.
 
     Args:
         diagnosis: whose remedies are tried.
@@ -39,42 +40,58 @@ def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[s
         ConfigError: if the file cannot be written.
     """
     stream = sys.stderr if args.json else sys.stdout
+    is_first = torchrun.rank() == 0
 
-    def make(words: Sequence[str]) -> Callable[[], Any]:
+    def make(more: Overrides) -> Callable[[], Any]:
         """Return the function that makes the trainer of the run with more overrides."""
-        return partial(make_trainer, compose([*overrides, *words], config_dir=args.config_dir, config_path=args.config_path))
+        return partial(make_trainer, compose([*overrides, *more.words], config_dir=args.config_dir, config_path=args.config_path))
 
     def report(line: str) -> None:
-        say(line, file=stream, flush=True)
+        if is_first:
+            say(line, file=stream, flush=True)
 
     report("")
-    tried = apply_remedies([remedy for remedy in diagnosis.remedies if is_tried(remedy)], make, report)
-    document: dict[str, Any] = {"applied": [in_document(one) for one in tried], "experiment": None}
-    if not any(one.is_kept for one in tried):
+    diagnosis.applied = applied = apply_remedies(diagnosis.remedies, make, report)
+    for one in applied.untried:
+        report(f"not tried: {one.typed}: {one.reason}")
+    if not applied.kept:
         report("nothing that was tried is faster beyond its noise, so no file is written")
-        return document
-    file = experiment_path(args.name, args.config_dir)
-    processor = diagnosis.machine.processor
+    if not applied.kept or not is_first:
+        return {"experiment": None}
+    processor, command = diagnosis.machine.processor, diagnosis.command.replace("accel.train", "accel doctor --apply", 1)
     about = [
-        f"Measured by {diagnosis.command.replace('accel.train', 'accel doctor --apply', 1)}",
-        f"on {date.today()}: {processor.name}, {processor.cores} cores, torch {diagnosis.machine.torch.version}",
-    ]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_files.write(file, experiment_text(tried, about).encode())
-    except OSError as error:
-        reason = disk_errors.disk_reason(error)
-        raise ConfigError(f"cannot write {file} ({reason}); name another folder: --config-dir DIR") from None
-    command = f"{command_of(overrides, str(file.parent.parent), args.config_path)} {quote(f'+experiment={args.name}')}"
+        f"Measured by {command}", f"on {date.today()}: {processor.name}, {processor.cores} cores, "
+        f"torch {diagnosis.machine.torch.version}",
+    ]  # fmt: skip
+    file = write_experiment(experiment_path(args.name, args.config_dir), experiment_text(applied, about))
+    words = [*without(overrides, applied.kept), f"+experiment={file.stem}"]
+    config_dir = str(file.parent.parent)
+    if not _is_same_run(words, config_dir, args, [*overrides, *applied.kept.words]):
+        words, config_dir = [*overrides, *applied.kept.words], args.config_dir
+    *typed, last = words
+    command = f"{command_of(typed, config_dir, args.config_path)} {quote(last)}"
     report(f"written to {file}; train with\n  {command}")
-    return {**document, "experiment": {"file": str(file), "command": command}}
+    return {"experiment": {"file": str(file), "command": command}}
 
 
-def in_document(one: TriedRemedy) -> dict[str, Any]:
-    """Return what came of a remedy as plain values."""
-    plain: dict[str, Any] = finite({
-        "name": one.remedy.change.name, "overrides": list(one.words), "is_kept": one.is_kept, "reason": one.reason,
-        "predicted": None if one.remedy.of_updates is None else asdict(one.remedy.of_updates),
-        "measured": None if one.speed is None else asdict(one.speed), "loss": None if one.loss is None else asdict(one.loss),
-    })  # fmt: skip
-    return plain
+def without(typed: Sequence[str], kept: Overrides) -> list[str]:
+    """Return the overrides of a run without those of settings that an experiment has: they would go before its own.
+
+    >>> without(["epochs=3", "plugins.threads.count=1"], Overrides(settings=(("plugins.threads.count", 8),)))
+    ['epochs=3']
+    """
+    keys = [key for key, _ in kept.settings]
+    names = [word.lstrip("+").partition("=")[0] for word in typed]
+    return [
+        word for word, name in zip(typed, names, strict=True) if not any(name == key or name.startswith(f"{key}.") for key in keys)
+    ]
+
+
+def _is_same_run(words: Sequence[str], config_dir: str, args: Namespace, measured: Sequence[str]) -> bool:
+    """Return whether a command with the experiment is the run that was measured."""
+    try:
+        one = compose(words, config_dir=config_dir, config_path=args.config_path)
+        other = compose(measured, config_dir=args.config_dir, config_path=args.config_path)
+    except ConfigError:
+        return False
+    return one.to_dict() == other.to_dict()

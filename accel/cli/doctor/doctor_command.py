@@ -19,7 +19,7 @@ USAGE = Usage(
         Flag(("--json",), "print one document of JSON, and nothing else"),
         Flag(("--seconds",), "of measuring, about (40)", "N", Positive, 40.0),
         Flag(("--apply",), "try the remedies, and write what is kept as an experiment of yours"),
-        Flag(("--name",), "of the experiment (doctor): DIR/experiment/NAME.yaml, in --config-dir or conf", "NAME", str, "doctor"),
+        Flag(("--name",), "of that experiment (doctor): DIR/experiment/NAME.yaml, in --config-dir or conf", "NAME"),
         *CONFIG_FLAGS,
     ),
     (

@@ -20,7 +20,10 @@ from accel.report.visible_console import VisibleConsole
 if TYPE_CHECKING:
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["announced", "run_doctor"]
+__all__ = ["DEFAULT_NAME", "announced", "run_doctor"]
+
+DEFAULT_NAME = "doctor"
+"""Of the experiment."""
 
 
 def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
@@ -35,12 +38,13 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     """
     config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
     torchrun.require_parallel_plugin(config)
+    if args.name is not None and not args.apply:
+        raise ConfigError(f"--name {args.name} is that of an experiment, which --apply writes; add --apply")
     if args.apply:
-        if torchrun.world_size() > 1:
-            raise ConfigError("--apply tries remedies of one process; start it without torchrun")
-        from accel.cli.doctor.experiment_file import experiment_path
+        from accel.cli.doctor.experiment_file import require_new
 
-        experiment_path(args.name, args.config_dir)  # refused before anything is measured
+        args.name = DEFAULT_NAME if args.name is None else args.name
+        require_new(args.name, args.config_dir, args.config_path)
     command = command_of(config.overrides, args.config_dir, args.config_path)
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:

@@ -1,72 +1,86 @@
-"""The file of an experiment: overrides that were kept, with what they were measured to bring."""
+"""The file of an experiment: overrides that were kept, with what they were measured to bring. No other file makes way for it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml  # type: ignore[import-untyped]
 
+from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
+from accel.system import disk_errors
+from accel.system.atomic_files import create_file
 
 if TYPE_CHECKING:
-    from accel.diagnose.applied import TriedRemedy
+    from accel.diagnose.trials.tried_remedy import AppliedRemedies
 
-__all__ = ["experiment_path", "experiment_text", "merged"]
+__all__ = ["PLACE", "experiment_path", "experiment_text", "require_new", "write_experiment"]
+
+PLACE = "experiment"
+"""Name of the fault points while the file is written."""
 
 
 def experiment_path(name: str, config_dir: str | None) -> Path:
-    """Return the file of an experiment in the user's directory of config files, or in `conf` here.
+    """Return the file of an experiment in the user's directory of config files, or in `conf` here."""
+    return Path(config_dir or "conf", "experiment", f"{name}.yaml")
+
+
+def require_new(name: str, config_dir: str | None, config_path: str | None) -> None:
+    """Check that an experiment can be written, before anything is measured for it.
 
     Raises:
-        ConfigError: if it is there already, or the name is none of a file.
+        ConfigError: if there is an experiment of that name, the name is none of a file, or no file can be made there.
     """
-    if not name.replace("_", "").replace("-", "").isalnum():
+    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
         raise ConfigError(f"--name {name}: take letters, digits, - and _")
-    file = Path(config_dir or "conf", "experiment", f"{name}.yaml")
-    if file.exists():
+    file = experiment_path(name, config_dir)
+    if os.path.lexists(file):
         raise ConfigError(f"{file} is there already; give the experiment another name: --name NAME")
-    return file
+    with session(config_dir, config_path) as opened:
+        if opened.has_file(f"experiment/{name}"):
+            raise ConfigError(f"--name {name}: accel has an experiment of that name; give yours another: --name NAME")
+    folder = file.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "no file can be made there" if folder.is_dir() else "it is no folder"
+        raise ConfigError(f"cannot write {file} ({folder}: {reason}); name another folder: --config-dir DIR")
 
 
-def experiment_text(tried: Sequence[TriedRemedy], about: Sequence[str]) -> str:
-    """Return the content of the file: what was kept, and, as comments, what each brought.
+def write_experiment(file: Path, text: str) -> Path:
+    """Write a new file, and return its path. If another has come in its place meanwhile, a number is put behind the name.
+
+    Raises:
+        ConfigError: if the disk does not take it.
+    """
+    for path in chain([file], (file.with_name(f"{file.stem}-{number}.yaml") for number in count(2))):
+        try:
+            create_file(path, text.encode(), PLACE)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            reason = disk_errors.disk_reason(error)
+            raise ConfigError(f"cannot write {path} ({reason}); name another folder: --config-dir DIR") from None
+        return path
+    raise AssertionError
+
+
+def experiment_text(applied: AppliedRemedies, about: Sequence[str]) -> str:
+    """Return the content of the file: what was kept, and, as comments, what each brought, and how its settings were found.
 
     Args:
-        tried: what was tried, of which one at least is kept.
+        applied: what was tried, of which one at least is kept.
         about: lines for the head.
     """
-    words = [word for one in tried if one.is_kept for word in one.words]
-    plugins, settings = merged(words)
-    lines = ["# @package _global_", *(f"# {line}" for line in about)]
-    for one in tried:
-        if one.speed is not None:
-            bounds = f"{one.speed.ratio:.2f} ({one.speed.low:.2f} to {one.speed.high:.2f}) times as fast"
-            predicted = "" if one.remedy.of_updates is None else f", {one.remedy.of_updates.middle:.2f} predicted"
-            lines.append(f"# {'kept' if one.is_kept else 'left out'}: {' '.join(one.words)}: {bounds}{predicted}")
-    if plugins:
-        lines += ["defaults:", f"  - /plugins: [{', '.join(plugins)}]"]
-    text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=False) if settings else ""
-    return "\n".join(lines) + "\n" + (f"\n{text}" if text else "")
-
-
-def merged(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the plugins that overrides switch on, and the settings that they set, nested.
-
-    >>> merged(["+plugins=[threads]", "plugins.threads.count=8", "+plugins=[amp]", "evaluate.epochs=2"])
-    (['threads', 'amp'], {'plugins': {'threads': {'count': 8}}, 'evaluate': {'epochs': 2}})
-    """
-    plugins: list[str] = []
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key == "+plugins":
-            plugins += [name for name in value.strip("[]").split(",") if name not in plugins]
-            continue
-        place = settings
-        *folders, name = key.split(".")
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[name] = yaml.safe_load(value.replace(":", ": "))
-    return plugins, settings
+    kept = applied.kept
+    lines = ["# @package _global_", *(f"# {' '.join(line.split())}" for line in [*about, *applied.lines])]
+    if kept.plugins:
+        lines += ["defaults:", f"  - /plugins: [{', '.join(kept.plugins)}]"]
+    text = yaml.safe_dump(kept.nested, sort_keys=False, default_flow_style=False) if kept.settings else ""
+    batch = applied.batch
+    offered = "" if batch is None or batch.size == batch.own else f"\n# batch_size: {batch.size}\n"
+    return "\n".join(lines) + "\n" + (f"\n{text}" if text else "") + offered

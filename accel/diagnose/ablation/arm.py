@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from math import ceil, inf
 from statistics import fmean
 from time import perf_counter
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,11 +22,12 @@ from accel.engine.request import RunRequest
 from accel.engine.sandbox import make_trials, sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.parts import Compile, Loader, Prefetch, Transfer, Window
+from accel.parts import Compile, Loader, Micro, Prefetch, Transfer, Window
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["EVALUATED", "MAX_UPDATES", "WINDOW", "Arm", "settle_updates"]
 
+Answer = TypeVar("Answer")
 WINDOW, MAX_UPDATES = 0.25, 1000
 """Seconds of a window, at least, and updates in it, at most."""
 PROBED = 3
@@ -48,6 +50,7 @@ class Arm:
     """
 
     def __init__(self, request: RunRequest, signals: StopSignals) -> None:
+        self.request, self.signals = request, signals
         with ExitStack() as cleanup, warnings.catch_warnings():
             warnings.simplefilter("ignore", AccelWarning)  # they are of settings, and the user's run gives them
             self.run: TrainingRun = build(request, cleanup, signals)
@@ -58,7 +61,13 @@ class Arm:
         """Updates of a window that are timed."""
         self.update_samples, self.update_seconds = 0.0, inf
         """Samples and seconds of an update, as `calibrate` found them."""
+        self.waiting = self.waited = 0.0
+        """Share of the last window in which the loop waited for its data."""
         self.loss: Tensor | None = None
+
+    def call(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        """Return what a function makes of this arm; one that may be in another process takes it there."""
+        return function(self, *args)
 
     def close(self) -> None:
         """End the run and free what it holds."""
@@ -70,16 +79,24 @@ class Arm:
         run, begun = self.run, dict(vars(self.run.progress))
         run.user_state.remember()
         try:
-            with sandbox(run) as windows:
+            with run.parts.parallel.share_errors(lambda: self.signals.requested is not None), sandbox(run) as windows:
                 yield lambda: self.make_update(windows)
         finally:
             self.loss = None
             vars(run.progress).update(begun)
             run.user_state.undo()
 
+    @contextmanager
+    def batches(self) -> Iterator[Iterator[Micro]]:
+        """Give the micro-batches of the training data, on the device."""
+        with sandbox(self.run) as windows:
+            yield (micro for window in windows for micro in window.micros)
+
     def make_update(self, windows: Iterator[Window]) -> int:
         """Make the next update as the loop does; return its samples. Raise ConfigError if there is no data."""
-        run, window = self.run, next(windows, None)
+        run, started = self.run, perf_counter()
+        window = next(windows, None)
+        self.waiting += perf_counter() - started
         if window is None:
             raise ConfigError("there is no training data")
         step = run.progress.step if run.updates is None else run.progress.step % run.updates
@@ -103,24 +120,37 @@ class Arm:
             start, samples = perf_counter(), sum(update() for _ in range(PROBED))
             self.wait()
             seconds = (perf_counter() - start) / PROBED
-        self.updates = min(MAX_UPDATES, max(1, ceil(WINDOW / max(seconds, 1e-9))))
         run = self.run
+        fitting = min(MAX_UPDATES, max(1, ceil(WINDOW / max(seconds, 1e-9))))
+        self.updates = run.parts.parallel.highest([fitting])[0]  # ranks make as many
         per_epoch = run.updates_per_epoch
         mean = samples / PROBED if run.train.samples is None or per_epoch is None else run.train.samples / per_epoch
         self.update_samples, self.update_seconds = mean, seconds
         self.window()  # shapes that only later updates have
 
     def window(self) -> float:
-        """Make the updates of one window; return their seconds per sample. The first ones, which settle the run, are not timed."""
+        """Make the updates of one window; return their seconds per sample, the same on every rank: those of the slowest.
+
+        The first updates, which settle the run, are not timed.
+        """
+        parallel = self.run.parts.parallel
         with self.trial() as update:
             for _ in range(self.settle):
                 update()
             self.wait()
-            start, samples = perf_counter(), 0
+            start, samples, self.waiting = perf_counter(), 0, 0.0
             for _ in range(self.updates):
                 samples += update()
             self.wait()
-            return (perf_counter() - start) / max(samples, 1)
+            seconds = perf_counter() - start
+        self.waited = self.waiting / max(seconds, 1e-9)
+        each = seconds / max(samples, 1)
+        return each if parallel.world_size == 1 else parallel.highest([round(1e12 * each)])[0] / 1e12
+
+    def clock(self) -> float:
+        """Return the time in seconds, the same on every rank, for decisions that all have to take alike."""
+        parallel = self.run.parts.parallel
+        return perf_counter() if parallel.world_size == 1 else parallel.highest([round(1e6 * perf_counter())])[0] / 1e6
 
     def peak_bytes(self) -> int | None:
         """Return the most memory that tensors of the run take in an update: what it holds, and what the update allocates.

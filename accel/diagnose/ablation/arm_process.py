@@ -6,13 +6,14 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from accel.device.cpu.parent_watch import end_with_parent
 from accel.diagnose.ablation.arm import Arm
+from accel.diagnose.ablation.told_failures import told_failures
 from accel.diagnose.ablation.trial_request import trial_request
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.system.stop_signals import StopSignals
@@ -68,10 +69,14 @@ class ArmProcess:
             raise ConfigError(error)
         return value
 
-    def ask(self, method: str) -> Any:
-        """Return what the arm's method returns there."""
-        self.connection.send(method)
+    def ask(self, method: str, *args: Any) -> Any:
+        """Return what the arm's method returns there, given arguments that can be sent."""
+        self.connection.send((method, args))
         return self.answer()
+
+    def call(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        """See `Arm.call`. The function, its arguments and what it returns are sent."""
+        return self.ask("call", function, *args)  # type: ignore[no-any-return]
 
     def calibrate(self) -> None:
         """See `Arm.calibrate`."""
@@ -105,7 +110,7 @@ def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozen
     """Answer what is asked of an arm, until the other end is closed.
 
     Args:
-        connection: brings names of methods, and takes (error, result) back; the error is empty if there is none.
+        connection: brings methods, each a name and its arguments, and takes (error, result) back; without an error that is empty.
         make_trainer: makes the user's trainer.
         names: the plugins of the arm.
         path: where modules are found.
@@ -113,12 +118,20 @@ def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozen
     sys.path[:] = path
     end_with_parent()
     try:
-        trainer = make_trainer()
-        with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:
-            connection.send(("", None))
-            while True:
-                connection.send(("", getattr(arm, connection.recv())()))
+        with told_failures():
+            trainer = make_trainer()
+            serve_arm(connection, trainer, names)
     except (EOFError, BrokenPipeError, Interrupted, KeyboardInterrupt):
         return  # nobody asks any more
     except (ConfigError, TrainingError) as error:
-        connection.send((str(error), None))
+        with suppress(BrokenPipeError):
+            connection.send((str(error), None))
+
+
+def serve_arm(connection: Connection, trainer: Any, names: frozenset[str]) -> None:
+    """Answer what is asked of the arm of a trainer; as `serve`, and raise what the run raises."""
+    with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:
+        connection.send(("", None))
+        while True:
+            method, args = connection.recv()
+            connection.send(("", getattr(arm, method)(*args)))

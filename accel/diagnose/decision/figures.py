@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from accel.compare import SpeedRatio
 from accel.diagnose.decision.timing import Timing
 
-__all__ = ["BatchFit", "Beside", "Experiment", "OperatorMix", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["SMALL", "BatchFit", "Beside", "CodeLine", "Experiment", "OperatorMix", "RankTimes", "RunFigures", "fit_batches"]
+
+SMALL = 8
+"""Samples up to which a batch belongs to the line, however small the run's own is."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class BatchFit:
 def fit_batches(times: Mapping[int, float], samples: int) -> BatchFit | None:
     """Return the line through times by batch size, with the least relative errors; None for fewer than two sizes up to the run's.
 
-    Larger batches are left out of the line: they may not fit into a cache or into kept memory, and then grow faster. Neither part
-    is below 0: a line that would begin there goes through the origin, one that falls is level.
+    Larger batches than it and `SMALL` are left out of the line: they may not fit into a cache or into kept memory, and then grow
+    faster. Neither part is below 0: a line that would begin there goes through the origin, one that falls is level.
 
     Args:
         times: seconds by the size of the batch.
@@ -46,7 +49,7 @@ def fit_batches(times: Mapping[int, float], samples: int) -> BatchFit | None:
     >>> round(fit.overhead, 6), round(fit.per_sample, 6)
     (0.008, 0.000125)
     """
-    line = {size: seconds for size, seconds in times.items() if size <= samples}
+    line = {size: seconds for size, seconds in times.items() if size <= max(samples, SMALL)}
     if len(line) < 2:
         return None
     weights = {size: 1 / seconds**2 for size, seconds in line.items()}
@@ -62,6 +65,19 @@ def fit_batches(times: Mapping[int, float], samples: int) -> BatchFit | None:
         squares = sum(weight * size**2 for size, weight in weights.items())
         start, slope = 0.0, sum(weights[size] * size * seconds for size, seconds in line.items()) / squares
     return BatchFit(start, slope, tuple(sorted(times)), tuple(times[size] for size in sorted(times)))
+
+
+@dataclass(frozen=True)
+class CodeLine:
+    """Line of code, or function, on which much of a time goes.
+
+    Args:
+        text: `FILE:LINE CODE`, or `FILE FUNCTION()`.
+        share: of that time, from 0 to 1.
+    """
+
+    text: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -142,12 +158,17 @@ class RunFigures:
         loader_idle: of that, seconds in which the process neither computed nor waited for a core; None as above.
         same_batch: update of the same batch again, which waits for no data.
         same_batch_busy: of that, seconds of processor time, of all threads.
+        weights: numbers that are trained.
+        largest: name of the largest parameter of these, and its numbers.
         phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
         host: until the host has queued an update on CUDA; None on a CPU.
         fit: forward and backward pass of a micro-batch over its size; None if that was not measured.
         micro_batches: of an update.
         batch_size: samples of a micro-batch.
         by_threads: update of the same batch, by the number of torch's threads.
+        outside: share of forward and backward pass, from 0 to 1, in which no operator computes; None if that was not measured.
+        lines: the line of code on which much goes of `data`, `forward`, `backward`, `update`, `evaluation` and `watches`, where
+            there is one.
         host_reads: numbers read on the host in an update, by line of code.
         operators: of the passes; None if they were not looked at.
         read_rates: samples a second, by the number of readers beside the updates.
@@ -155,6 +176,7 @@ class RunFigures:
         ranks: times of all ranks; None for one.
         evaluation: spread over the updates between two evaluations.
         checkpoint: spread over the updates between two checkpoints.
+        watches: what happens after each update, by the name of the watch.
         gather: a batch of the data out of memory, as `resident` has it.
         swaps: pages that went to or came from the swap meanwhile.
     """
@@ -170,12 +192,16 @@ class RunFigures:
     loader: Timing | None = None
     loader_busy: float | None = None
     loader_idle: float | None = None
+    weights: int = 0
+    largest: tuple[str, int] = ("", 0)
     phases: Mapping[str, float] = field(default_factory=dict)
     host: float | None = None
     fit: BatchFit | None = None
     micro_batches: int = 1
     batch_size: int = 0
     by_threads: Mapping[int, Timing] = field(default_factory=dict)
+    outside: float | None = None
+    lines: Mapping[str, CodeLine] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
     operators: OperatorMix | None = None
     read_rates: Mapping[int, Beside] = field(default_factory=dict)
@@ -183,5 +209,6 @@ class RunFigures:
     ranks: RankTimes | None = None
     evaluation: float = 0.0
     checkpoint: float = 0.0
+    watches: Mapping[str, float] = field(default_factory=dict)
     gather: float = 0.0
     swaps: int = 0

@@ -38,8 +38,8 @@ def step_beside_readers(samples: int, update: float, beside: Beside) -> Range:
 
 
 def _rest(split: TimeSplit) -> float:
-    """Return the seconds of evaluations and checkpoints."""
-    return split.seconds["evaluation"] + split.seconds["checkpoint"]
+    """Return the seconds of what comes between the updates."""
+    return split.between
 
 
 def _moment(figures: RunFigures, split: TimeSplit) -> float:

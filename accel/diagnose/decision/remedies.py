@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.prediction import PREDICTIONS
-from accel.diagnose.decision.time_split import TimeSplit
+from accel.diagnose.decision.run_overrides import Overrides
+from accel.diagnose.decision.time_split import BETWEEN, TimeSplit
 from accel.diagnose.decision.timing import Range
 
 __all__ = ["WORTH", "Changes", "Possible", "Remedy", "capped", "rank_remedies"]
@@ -31,7 +32,7 @@ class Possible:
         count: readers, threads, or the factor on a size.
         memory: bytes that it takes; None if that is not known.
         note: clause that says more; may be empty.
-        words: overrides that `--apply` tries; empty if it cannot.
+        overrides: that `--apply` tries; empty if it cannot.
         share: of those parts, the most that it can take away, from 0 to 1.
     """
 
@@ -42,8 +43,13 @@ class Possible:
     count: int = 0
     memory: int | None = None
     note: str = ""
-    words: tuple[str, ...] = ()
+    overrides: Overrides = field(default_factory=Overrides)
     share: float = 1.0
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The overrides, one a text."""
+        return self.overrides.words
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
 
     Those without a prediction come last, by their ceilings.
     """
-    rest = figures.evaluation + figures.checkpoint
+    rest = split.between
     whole = figures.step.range + rest
     remedies = []
     for change in possible:
@@ -77,7 +83,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
         ceiling = split.ceiling(*change.parts, share=change.share)
         of_updates = None
         if after is not None and after.low > rest:
-            most = split.without("evaluation", "checkpoint").ceiling(*change.parts)
+            most = split.without(*BETWEEN).ceiling(*change.parts)
             of_updates = capped(figures.step.range.over(after + -rest), most)
         if min(ceiling, ceiling if speed_up is None else speed_up.middle) >= WORTH:
             remedies.append(Remedy(change, speed_up, ceiling, of_updates))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from accel.diagnose.decision.figures import RankTimes, RunFigures
 from accel.diagnose.decision.timing import taken_in_turn
 
-__all__ = ["PARTS", "TimeSplit", "mean_of_others", "split_time"]
+__all__ = ["BETWEEN", "PARTS", "TimeSplit", "fixed_share", "mean_of_others", "split_time"]
 
 PARTS = {
     "data": "waiting for data",
     "transfer": "copying to the device",
-    "overhead": "launching and small operations, whatever the batch",
+    "overhead": "Python, and launching small operations",
     "compute": "forward and backward, growing with the batch",
     "threads": "threads in each other's way",
     "update": "the optimiser's update",
@@ -21,13 +21,16 @@ PARTS = {
     "straggler": "waiting for the slowest rank",
     "evaluation": "evaluation",
     "checkpoint": "checkpoints",
+    "watches": "watches, after each update",
 }
 """The parts, by name, in words."""
+BETWEEN = ("evaluation", "checkpoint", "watches")
+"""Those that come between the updates."""
 
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Seconds of an update by part; those of evaluations and checkpoints are spread over the updates between two of them.
+    """Seconds of an update by part; those of evaluations and checkpoints are spread over the updates between two.
 
     Args:
         seconds: by the names of `PARTS`, all of them.
@@ -43,6 +46,11 @@ class TimeSplit:
     def total(self) -> float:
         """Seconds of an update with everything."""
         return sum(self.seconds.values())
+
+    @property
+    def between(self) -> float:
+        """Seconds of what comes between the updates."""
+        return sum(self.seconds[part] for part in BETWEEN)
 
     def share(self, part: str) -> float:
         """Return the share of a part, from 0 to 1."""
@@ -96,23 +104,30 @@ def split_time(figures: RunFigures) -> TimeSplit:
             seconds[part] -= min(lost, shared) * seconds[part] / shared
         seconds["threads"] = min(lost, shared)
     seconds["evaluation"], seconds["checkpoint"] = figures.evaluation, figures.checkpoint
+    seconds["watches"] = sum(figures.watches.values())
     return TimeSplit(seconds, straggler, late)
 
 
 def _overhead(figures: RunFigures, passes: float) -> float:
-    """Return the seconds of forward and backward pass, of `passes` in all, that do not grow with the batch.
+    """Return the seconds of forward and backward pass, of `passes` in all, that are not spent on computing with samples.
 
     On CUDA the device waits while the host queues: what an update takes longer than its phases on the device is overhead.
-    Elsewhere the line over the batch tells the share; its seconds are of another moment.
+    Elsewhere it is what does not grow with the batch, by the line over the batch, or what happens outside of operators, which may
+    grow with it: a loop over samples in Python. Whichever is more. Shares are taken: the seconds are of another moment.
     """
     if figures.host is not None:
         busy = sum(figures.phases.get(name, 0.0) for name in ("forward", "backward", "update"))
         if (idle := figures.same_batch.median - busy) > 0:
             return idle
+    return passes * max(fixed_share(figures), figures.outside or 0.0)
+
+
+def fixed_share(figures: RunFigures) -> float:
+    """Return the share of forward and backward pass, from 0 to 1, that is the same for a batch of any size."""
     if figures.fit is None:
         return 0.0
     whole = figures.fit.overhead + figures.fit.per_sample * figures.batch_size
-    return passes * figures.fit.overhead / whole if whole else 0.0
+    return figures.fit.overhead / whole if whole else 0.0
 
 
 def _lost_to_threads(figures: RunFigures) -> float:

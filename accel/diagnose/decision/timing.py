@@ -98,6 +98,12 @@ class Timing:
 
 
 def taken_in_turn(before: Timing, after: Timing) -> SpeedRatio:
-    """Return how many times faster `after` is than `before`, of timings that took turns: each pair met the same machine."""
+    """Return how many times faster `after` is than `before`, of timings that took turns: each pair met the same machine.
+
+    Of fewer than `FEW` pairs the bounds are the least and the most of their ratios, and a tenth beyond.
+    """
     pairs = list(zip(before.values, after.values, strict=True))
+    if len(pairs) < FEW:
+        ratios = sorted(one / other for one, other in pairs)
+        return SpeedRatio(median(ratios), 0.9 * ratios[0], 1.1 * ratios[-1], len(pairs))
     return speed_ratio([[one] for one, _ in pairs], [[other] for _, other in pairs])

@@ -6,12 +6,18 @@ Source: Ma et al., ShuffleNet V2, arXiv 1807.11164, section 2, G3; horizontal fu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Operation, TensorFacts
 
 __all__ = ["branches", "joinable_layers", "layers_of_one_input"]
+
+MANY, LARGE_PART, LEAST_SHARE = 3, 0.5, 0.05
+"""Layers that read one tensor, or part of all products in branches, from which on it is no shortcut; and share of the time."""
 
 
 def layers_of_one_input(table: LayerTable) -> list[list[Operation]]:
@@ -59,33 +65,41 @@ def joinable_layers(table: LayerTable) -> Iterator[Finding]:
         return
     layers = [one.layer or "" for group in groups for one in group]
     calls = sum(len(group) - 1 for group in groups)
-    again = sum(_input(one).bytes for group in groups for one in group[1:])
-    ceilings = table.ceilings
-    saved = calls * ceilings.call + again / ceilings.memory
     yield Finding(
         "joinable_layers",
         "layers of one kind that read the same tensor: one wider layer, whose result is split, computes the same in one product",
         f"{len(groups)} times, such as {_names(groups[0])}; {calls} products fewer",
         tuple(layers),
-        table.share(saved),
-        f"one {table.kinds.get(layers[0], 'layer')} for {_names(groups[0])}, then result.chunk or split",
-        "the input is read once; a wider product may also come closer to the ceiling",
+        change=f"one {table.kinds.get(layers[0], 'layer')} for {_names(groups[0])}, then result.chunk or split",
+        gain_note="the input is read once, and a wider product may come closer to the ceiling",
+        trials=tuple(trial for group in groups if (trial := _joined(group, table)) is not None),
     )
+
+
+def _joined(group: list[Operation], table: LayerTable) -> ProductTrial | None:
+    """Return the trial of one wide product in place of several; None if they cannot be computed by themselves."""
+    products = [product for one in group if (product := product_of(one, table)) is not None]
+    if len(products) < len(group):
+        return None
+    wide = replace(products[0], bias=any(one.bias for one in products))
+    after = wide.with_channels(wide.given[1], sum(one.made for one in products))
+    return ProductTrial(tuple(products), (after,), sum(product_seconds(one, table) for one in group))
 
 
 def branches(table: LayerTable) -> Iterator[Finding]:
     """Find tensors that several different layers read: parallel branches are small pieces of work, each with its call (G3)."""
     groups = [group for group in layers_of_one_input(table) if not _is_joinable(group)]
-    if not groups:
-        return
-    widest = max(groups, key=len)
     layers = list(dict.fromkeys(one.layer or "" for group in groups for one in group))
+    every = {one.layer for one in table.forward if one.channels is not None}
+    widest = max(groups, key=len, default=[])
+    if (len(widest) < MANY and len(layers) < LARGE_PART * len(every)) or table.share(table.seconds_of(layers)) < LEAST_SHARE:
+        return
     yield Finding(
         "branches",
         "parallel branches: several small layers in place of one (G3 of ShuffleNetV2)",
         f"{len(groups)} tensors are read by {sum(map(len, groups))} different layers, such as {_names(widest)}; "
         f"{table.share(table.seconds_of(layers)):.1%} of the time",
         tuple(layers),
-        None,
-        "fewer and larger layers; for inference, branches of convolutions that are added can be merged into one (RepVGG)",
+        change="fewer and larger layers; for inference, branches of convolutions that are added can be merged into one (RepVGG)",
+        gain_note="not foretold, for it is another model",
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Operation
 
@@ -47,7 +49,7 @@ def channel_multiples(table: LayerTable) -> Iterator[Finding]:
     for multiple in sorted({multiple for _, multiple in worst}):
         layers = sorted({path for path, each in worst if each == multiple}, key=lambda path: -table.layer_seconds.get(path, 0.0))
         examples = [_example(worst[path, multiple][0]) for path in layers]
-        wasted = sum(table.seconds_of([path]) * _waste(worst[path, multiple][0], multiple) for path in layers)
+        trials = [_rounded_up(one, table, multiple) for path in layers for one in worst[path, multiple]]
         share = table.share(table.seconds_of(layers))
         on_gpu = table.device == "cuda"
         where = "they miss the Tensor Cores, or are padded there" if on_gpu else "they leave lanes of the CPU's registers empty"
@@ -56,9 +58,9 @@ def channel_multiples(table: LayerTable) -> Iterator[Finding]:
             f"channels that are no multiple of {multiple}: {where}",
             f"{listed(examples)}; {share:.1%} of the time",
             tuple(layers),
-            table.share(wasted),
-            f"round them up: {_line(worst[layers[0], multiple][0], multiple)}",
-            "the work of the lanes that stay empty; the faster kernels that full ones may use come on top",
+            change=f"round them up: {_line(worst[layers[0], multiple][0], multiple)}",
+            gain_note="in these layers; what lies between them gets wider too",
+            trials=tuple(trial for trial in trials if trial is not None),
         )
 
 
@@ -81,10 +83,13 @@ def _line(one: Operation, multiple: int) -> str:
     return f"{', '.join(f'{count} to {padded(count, multiple)}' for count in odd)} in {one.layer or 'the model'}"
 
 
-def _waste(one: Operation, multiple: int) -> float:
-    """Return the share of the lanes that stay empty."""
-    full = used = 1.0
-    assert one.channels is not None
-    for count in set(_odd_channels(one)):
-        full, used = full * padded(count, multiple), used * count
-    return 1 - used / full
+def _rounded_up(one: Operation, table: LayerTable, multiple: int) -> ProductTrial | None:
+    """Return the trial of a product with its channels rounded up; None if it cannot be computed by itself."""
+    product, channels = product_of(one, table), one.channels
+    if product is None or channels is None:
+        return None
+    odd = _odd_channels(one)
+    taken, made = (padded(count, multiple) if count in odd else count for count in channels)
+    fits = taken % one.groups == made % one.groups == 0
+    after = product.with_channels(taken, made)
+    return ProductTrial((product,), (after,), product_seconds(one, table)) if fits else None

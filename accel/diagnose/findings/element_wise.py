@@ -44,8 +44,9 @@ def element_wise_share(table: LayerTable) -> Iterator[Finding]:
         "element-wise operators take much of the time, though they compute next to nothing (G4 of ShuffleNetV2)",
         f"{share:.1%} of the time: {listed([f'{name} {table.share(spent[name]):.1%}' for name in names])}",
         tuple(sorted(layers, key=lambda path: -layers[path])),
-        None,
-        "fewer activations, additions and copies between layers; those that stay are fused by compile",
+        ceiling=share,
+        change="fewer activations, additions and copies between layers; those that stay are fused by compile",
+        gain_note="if none were left",
     )
 
 
@@ -92,9 +93,9 @@ def fusible_layers(table: LayerTable) -> Iterator[Finding]:
         f"{len(runs)} runs of {sum(map(len, runs))} operators, such as {', '.join(one.base for one in longest[:4])} in "
         f"{longest[0].layer or '(model)'}; {between / 1e6:.1f} MB between them",
         tuple(path for path in layers if path is not None),
-        gain,
-        table.setting("compile"),
-        "and compiling takes its time once; python -m accel ablate measures what it brings",
+        ceiling=gain,
+        change=table.setting("compile"),
+        gain_note=f"what compiling brings depends on the kernels that it writes: {table.measure('compile')} measures it",
     )
 
 
@@ -114,7 +115,7 @@ def depthwise_share(table: LayerTable) -> Iterator[Finding]:
         f"{len(layers)} layers, {share:.1%} of the time for {flops:.1%} of the FLOPs, {work / (moved or 1):.1f} FLOP/B; "
         f"{listed(ordered)}",
         tuple(ordered),
-        None,
-        f"{ordered[0]}: full convolutions of fewer channels where the picture is large (fused MBConv, EfficientNetV2)"
-        + ("" if "channels_last" in table.plugins else f"; or {table.setting('channels_last')}"),
+        change=f"{ordered[0] or '(model)'}: full convolutions of fewer channels where the picture is large "
+        "(fused MBConv, EfficientNetV2)",
+        gain_note="not foretold, for it is another model",
     )

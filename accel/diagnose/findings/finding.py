@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 
 __all__ = ["Finding", "Rule", "listed"]
@@ -19,9 +20,11 @@ class Finding:
         problem: what it is, in words.
         evidence: the numbers.
         layers: paths of the layers that it is about, those that take most time first; empty for the whole model.
-        gain: share of the time of a pass that the change saves at most, from 0 to 1; None if the measurements do not tell.
+        gain: share of the time of a pass that the change saves, from 0 to 1; None if the measurements do not foretell it.
+        ceiling: share that it saves at most, where no more is known.
         change: the override to type, or the line to write.
-        gain_note: what else is gained, or where.
+        gain_note: what else is gained, or where; why nothing is foretold.
+        trials: of products, which tell the gain once they are made (`tried_findings`).
     """
 
     name: str
@@ -29,8 +32,10 @@ class Finding:
     evidence: str
     layers: tuple[str, ...] = ()
     gain: float | None = None
+    ceiling: float | None = None
     change: str = ""
     gain_note: str = ""
+    trials: tuple[ProductTrial, ...] = ()
 
 
 Rule = Callable[[LayerTable], Iterator[Finding]]

@@ -26,9 +26,8 @@ def unused_parameters(table: LayerTable) -> Iterator[Finding]:
             "parameters that the forward pass does not use",
             f"{len(unused)} of {sum(param.numel for param in unused):,} elements: {listed([param.name for param in unused])}",
             tuple(dict.fromkeys(param.name.rpartition(".")[0] for param in unused)),
-            None,
-            f"delete what __init__ makes and forward does not use, unless other batches use it: {first}",
-            f"{sum(param.bytes for param in unused) / 1e6:.2f} MB, and as much again for each number that an optimiser keeps",
+            change=f"delete what __init__ makes and forward does not use, unless other batches use it: {first}",
+            gain_note=f"no time in a pass; {sum(param.bytes for param in unused) / 1e6:.2f} MB of memory and of every checkpoint",
         )
 
 
@@ -44,7 +43,6 @@ def without_gradient(table: LayerTable) -> Iterator[Finding]:
             "parameters that are trained and used, and get no gradient",
             f"{len(idle)} of {sum(param.numel for param in idle):,} elements: {listed(names)}",
             tuple(dict.fromkeys(name.rpartition(".")[0] for name in names)),
-            None,
-            f"look for detach, no_grad or integers behind them; if it is meant so, {freeze}",
-            "what they compute is for nothing, or they are to be trained and are not",
+            change=f"look for detach, no_grad or integers behind them; if it is meant so, {freeze}",
+            gain_note="no time in a pass; what they compute is for nothing, or they are to be trained and are not",
         )

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from math import prod, sqrt
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Operation
 
@@ -71,17 +73,29 @@ def unequal_channels(table: LayerTable) -> Iterator[Finding]:
         return
     layers = sorted(ratios, key=lambda path: -table.seconds_of([path]))
     examples = [f"{path} {ratios[path][1].channels[0]} to {ratios[path][1].channels[1]} ({ratios[path][0]:.2f})" for path in layers]  # type: ignore[index]
-    bound = {layer.path: layer.bound(table.ceilings) for layer in table.layers}
-    saved = sum(table.seconds_of([path]) * (1 - 1 / ratios[path][0]) for path in layers if bound[path] == "memory")
     yield Finding(
         "unequal_channels",
         "1x1 convolutions with unequal channels move more memory than equal ones for the same work (G1 of ShuffleNetV2)",
         f"memory access cost over its lower bound: {listed(examples)}",
         tuple(layers),
-        table.share(saved) or None,
-        "take channels in and out that are closer to each other, of the same product",
-        "of the layers that memory bounds" if saved else "none on this machine, where compute bounds these layers",
+        change="take channels in and out that are closer to each other, of the same product",
+        gain_note="if all of them had equal channels",
+        trials=tuple(trial for path in layers if (trial := _equal_channels(ratios[path][1], table)) is not None),
     )
+
+
+def _equal_channels(one: Operation, table: LayerTable) -> ProductTrial | None:
+    """Return the trial of a 1x1 convolution with as many channels in as out, in eights, and about as many multiplications."""
+    product, channels = product_of(one, table), one.channels
+    if product is None or channels is None:
+        return None
+    equal = _in_eights(sqrt(channels[0] * channels[1]))
+    return ProductTrial((product,), (product.with_channels(equal, equal),), product_seconds(one, table), is_same_work=True)
+
+
+def _in_eights(count: float) -> int:
+    """Return the next multiple of eight."""
+    return max(8, 8 * round(count / 8))
 
 
 def group_costs(table: LayerTable) -> Iterator[Finding]:
@@ -98,14 +112,23 @@ def group_costs(table: LayerTable) -> Iterator[Finding]:
         assert one.channels is not None
         examples.append(f"{path} in {one.groups} groups ({group_ratio(_places(one), *one.channels, one.groups):.2f})")
     flops = sum(one.flops for one in grouped.values()) / (sum(one.flops for one in table.forward) or 1)
+    slowest = grouped[layers[0]]
     yield Finding(
         "group_convolutions",
         "convolutions in groups move more memory than others for the same work (G2 of ShuffleNetV2)",
         f"memory access cost over that without groups: {listed(examples)}; {share:.1%} of the time for {flops:.1%} of the FLOPs",
         tuple(layers),
-        max(0.0, share - flops) or None,
-        f"groups={grouped[layers[0]].groups} in {layers[0]}: fewer groups, and fewer channels",
-        "if they took no more of the time than of the work"
-        if share > flops
-        else "none here: they take less of the time than of the work",
+        change=f"groups={slowest.groups} in {layers[0] or '(model)'}: fewer groups, and fewer channels",
+        gain_note="if each had one group, and as many fewer channels as give the same work",
+        trials=tuple(trial for path in layers if (trial := _one_group(grouped[path], table)) is not None),
     )
+
+
+def _one_group(one: Operation, table: LayerTable) -> ProductTrial | None:
+    """Return the trial of a convolution without groups, with fewer channels, in eights, and about as many multiplications."""
+    product, channels = product_of(one, table), one.channels
+    if product is None or channels is None:
+        return None
+    taken, made = (_in_eights(count / sqrt(one.groups)) for count in channels)
+    after = product.with_channels(taken, made, groups=1)
+    return ProductTrial((product,), (after,), product_seconds(one, table), is_same_work=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import NORMALISATIONS, Operation
 
@@ -48,25 +51,32 @@ def bias_before_norm(table: LayerTable) -> Iterator[Finding]:
         "a bias in front of a batch normalisation, which subtracts the mean and the bias with it",
         f"{len(names)} biases of {sum(sizes.get(name, 0) for name in names):,} elements: {listed(names)}",
         tuple(dict.fromkeys(one.layer or "" for one, _ in biased)),
-        None,
-        f"bias=False in {listed([one.layer or '' for one, _ in biased])}",
-        "one sum over the gradient of each less, and its place in the optimiser",
+        change=f"bias=False in {listed([one.layer or '' for one, _ in biased])}",
+        gain_note="and their places in the optimiser" if table.trains else "",
+        trials=tuple(trial for one, _ in biased if (trial := _without_bias(one, table)) is not None),
     )
 
 
+def _without_bias(one: Operation, table: LayerTable) -> ProductTrial | None:
+    """Return the trial of a product without its bias; None if it cannot be computed by itself."""
+    product = product_of(one, table)
+    if product is None or not product.bias:
+        return None
+    return ProductTrial((product,), (replace(product, bias=False),), product_seconds(one, table))
+
+
 def foldable_norms(table: LayerTable) -> Iterator[Finding]:
-    """Find normalisations that fold into the convolution before them for inference, where their numbers are constant."""
+    """Find normalisations that fold into the convolution before them, in a pass of inference: their numbers are constant."""
     folded = pairs(table)
-    if not folded:
+    if not folded or table.trains:
         return
     seconds = sum(norm.seconds for _, norm in folded)
-    measure = "advise --inference" if table.command else "advise of model.eval()"
+    fuse = "fuse_conv_bn_eval" if folded[0][0].name == "convolution" else "fuse_linear_bn_eval"
     yield Finding(
         "foldable_norms",
         "batch normalisations that fold into the layer before them, for inference",
         f"{len(folded)} pairs, such as {folded[0][0].layer or '(model)'} and {folded[0][1].layer or '(model)'}",
         tuple(dict.fromkeys(norm.layer or "" for _, norm in folded)),
-        None if table.trains else table.share(seconds),
-        "torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval()), once the model is trained",
-        f"in inference, which {measure} measures; nothing while it trains" if table.trains else "",
+        table.share(seconds),
+        change=f"torch.nn.utils.{fuse}(layer.eval(), norm.eval()), once the model is trained",
     )

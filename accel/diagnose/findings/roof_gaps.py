@@ -11,8 +11,6 @@ __all__ = ["far_from_roof"]
 
 LARGE_SHARE, LARGE_GAP = 0.05, 10.0
 """Share of the time, and times the roof, from which on both together count."""
-OF_PICTURES = ("convolution", "pool2d", "pool3d", "batch_norm", "upsample")
-"""Parts of the names of operators that have other kernels for channels last."""
 
 
 def _slowest(layer: Layer) -> str:
@@ -36,15 +34,12 @@ def far_from_roof(table: LayerTable) -> Iterator[Finding]:
         f"{layer.name} ({_slowest(layer)}) {times[layer.path]:.0f} x, {table.share(layer.seconds):.1%} of the time"
         for layer in slow
     ]
-    of_pictures = any(word in one.name for layer in slow for one in layer.operations for word in OF_PICTURES)
-    can_switch = of_pictures and "channels_last" not in table.plugins
     yield Finding(
         "far_from_roof",
         "layers that take many times what the ceilings of this machine allow: it has no fast kernel for them as they are",
         listed(examples),
         tuple(layer.path for layer in slow),
-        table.share(sum(layer.seconds - gaps[layer.path][1] for layer in slow)),
-        (f"{table.setting('channels_last')}, whose kernels are others; or " if can_switch else "")
-        + f"another operator in {listed([layer.name for layer in slow])}",
-        "if they reached their roof, which few do",
+        ceiling=table.share(sum(layer.seconds - gaps[layer.path][1] for layer in slow)),
+        change=f"another operator in {listed([layer.name for layer in slow])}, or fewer of them",
+        gain_note="if they reached their roof, which few do",
     )

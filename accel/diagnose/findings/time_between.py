@@ -29,6 +29,7 @@ def time_between_operators(table: LayerTable) -> Iterator[Finding]:
         f"{count} operators, {table.share(between):.1%} of the time between them and {table.share(calls):.1%} in calls; "
         f"{1e6 * table.whole_seconds / max(1, count):.0f} us for each",
         (),
-        share,
-        f"{size}; or {remedy}",
+        ceiling=share,
+        change=f"{size}; or {remedy}",
+        gain_note=f"not foretold: {'python -m accel doctor' if table.command else 'accel.doctor(trainer)'} times other batches",
     )

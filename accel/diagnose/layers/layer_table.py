@@ -9,6 +9,7 @@ from functools import cached_property
 
 from accel.diagnose.ceilings.machine_ceilings import MachineCeilings
 from accel.diagnose.ceilings.roof import BOUNDS, limits, roof_seconds
+from accel.diagnose.layers.array_copies import ArrayCopy
 from accel.diagnose.layers.operation import Operation
 
 __all__ = ["Layer", "LayerTable", "ParameterFacts", "make_layers"]
@@ -116,9 +117,10 @@ class LayerTable:
         trains: whether the pass goes backward too.
         device: kind of device, `cpu` or `cuda`.
         plugins: names of the plugins that are on.
-        array_copies: bytes that `torch.tensor` copies of arrays, by line of code.
+        array_copies: what `torch.tensor` copies of arrays, by line of code.
         disturbed: whether other processes took cores while threads waited for each other: whole passes tell nothing then.
         command: whether remedies are typed, as overrides; else they are written in Python.
+        order_saving: share of a pass that weights in channels_last save, tried out; None where there is nothing to try.
     """
 
     operations: tuple[Operation, ...]
@@ -129,9 +131,10 @@ class LayerTable:
     trains: bool = True
     device: str = "cpu"
     plugins: frozenset[str] = frozenset()
-    array_copies: Mapping[str, int] = field(default_factory=dict)
+    array_copies: Mapping[str, ArrayCopy] = field(default_factory=dict)
     command: bool = False
     disturbed: bool = False
+    order_saving: float | None = None
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -182,6 +185,10 @@ class LayerTable:
             if one.outputs:
                 readers = self.readers.get(one.outputs[0].storage, [])
                 yield one, [self.forward[place] for place in readers if place > places[id(one)]]
+
+    def measure(self, plugin: str) -> str:
+        """Return what measures a plugin, on the command line or in Python."""
+        return f"python -m accel ablate '+plugins=[{plugin}]'" if self.command else "accel.ablate(trainer)"
 
     def setting(self, plugin: str) -> str:
         """Return how a plugin is turned on, on the command line or in Python."""

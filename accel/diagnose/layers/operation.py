@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-__all__ = ["MATRIX_PRODUCTS", "NORMALISATIONS", "PRODUCTS", "Operation", "TensorFacts"]
+__all__ = ["MATRIX_PRODUCTS", "NORMALISATIONS", "PRODUCTS", "Operation", "TensorFacts", "Window"]
 
 MATRIX_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "_scaled_mm", "_int_mm"})
 PRODUCTS = MATRIX_PRODUCTS | {"convolution", "convolution_backward"}
@@ -50,6 +50,21 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
+class Window:
+    """How a convolution moves over its input, as `torch.nn.Conv2d` has it.
+
+    Args:
+        stride: of each dimension in space.
+        padding: of each.
+        dilation: of each.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Operation:
     """One operator, as it ran.
 
@@ -64,6 +79,7 @@ class Operation:
         backward: whether it ran in the backward pass.
         pointwise: whether each element of the result depends on elements at the same place alone.
         groups: of a convolution.
+        window: of a convolution that is not transposed; None for all else.
         line: of code that called it, `FILE:LINE CODE`; empty in the backward pass.
     """
 
@@ -77,6 +93,7 @@ class Operation:
     backward: bool = False
     pointwise: bool = False
     groups: int = 1
+    window: Window | None = None
     line: str = ""
 
     @property

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel.device.host_reads import source_line
 from accel.diagnose.layers.module_path import ModulePath
-from accel.diagnose.layers.operation import Operation, TensorFacts
+from accel.diagnose.layers.operation import Operation, TensorFacts, Window
 from accel.diagnose.layers.operator_timer import EventTimer, HostTimer
 from accel.diagnose.layers.operator_work import flops_of, moved_bytes, tensors_in
 
@@ -93,10 +93,12 @@ class OperationRecorder(OperationTimes):  # type: ignore[no-untyped-call]
             self.tensor_facts(tensor, count, is_new=_memory(tensor) not in memories, copied=copied)
             for tensor, count in zip(outputs, written, strict=True)
         )
-        names = [argument.name for argument in func._schema.arguments]
-        groups = dict(zip(names, args, strict=False)).get("groups", kwargs.get("groups", 1))
+        named = {**dict(zip((one.name for one in func._schema.arguments), args, strict=False)), **kwargs}
         work, moved = flops_of(func, args, kwargs, result), sum(read) + sum(written)
-        return Operation(name, None, taken, given, work, moved, pointwise=torch.Tag.pointwise in func.tags, groups=groups)
+        return Operation(
+            name, None, taken, given, work, moved, pointwise=torch.Tag.pointwise in func.tags, groups=named.get("groups", 1),
+            window=_window(named) if name == "convolution" else None,
+        )  # fmt: skip
 
     def tensor_facts(self, tensor: Tensor, count: int, is_new: bool, copied: str = "") -> TensorFacts:
         """Return what is to be known of a tensor that an operator takes or gives.
@@ -118,6 +120,13 @@ class OperationRecorder(OperationTimes):  # type: ignore[no-untyped-call]
         dtype, device = str(tensor.dtype).removeprefix("torch."), str(tensor.device)
         number, given = self.storages[memory], memory not in self.made
         return TensorFacts(tuple(tensor.shape), dtype, count, number, _layout(tensor), device, parameter, given)
+
+
+def _window(named: Mapping[str, Any]) -> Window | None:
+    """Return how a convolution moves over its input, from its arguments by name; None for a transposed one."""
+    if named["transposed"]:
+        return None
+    return Window(*(tuple(map(int, named[name])) for name in ("stride", "padding", "dilation")))
 
 
 def _memory(tensor: Tensor) -> int:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from torch import nn
 
-from accel.diagnose.layers.array_copies import ArrayCopies
+from accel.diagnose.layers.array_copies import ArrayCopies, ArrayCopy
 from accel.diagnose.layers.model_pass import ModelPass
 from accel.diagnose.layers.module_path import ModulePath
 from accel.diagnose.layers.operation import Operation
@@ -30,14 +30,14 @@ class Trace:
         seconds: of each whole pass, measured without looking at its operators.
         timed: passes whose operators were timed, and ran in the same order.
         without_gradient: names of trained parameters that got no gradient.
-        array_copies: bytes that `torch.tensor` copies of arrays, by line of code.
+        array_copies: what `torch.tensor` copies of arrays, by line of code.
     """
 
     operations: list[Operation]
     seconds: list[float]
     timed: int
     without_gradient: list[str] = field(default_factory=list)
-    array_copies: dict[str, int] = field(default_factory=dict)
+    array_copies: dict[str, ArrayCopy] = field(default_factory=dict)
 
 
 def trace(subject: ModelPass, seconds: float, say: Callable[[str], None] = lambda line: None) -> Trace:
@@ -49,13 +49,12 @@ def trace(subject: ModelPass, seconds: float, say: Callable[[str], None] = lambd
         say: is told what is measured.
     """
     say("the operators of a pass")
-    copies = ArrayCopies()
-    with copies:
-        operations = _record(subject)
+    operations = _record(subject)
     without_gradient = _without_gradient(subject.model) if subject.backward is not None else []
     say("the time of each operator")
     subject.clear()
-    subject.run()  # warm
+    with ModulePath(subject.model) as path, ArrayCopies(path) as copies:
+        subject.run()  # warm, too
     plain: list[float] = []
     times: list[list[float]] = []
     signatures = [(one.name, one.layer, one.backward) for one in operations]

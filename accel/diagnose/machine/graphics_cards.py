@@ -17,6 +17,8 @@ SLOWED = {
     0x80: "the power brake",
 }
 """Bits of NVML's reasons why clocks are lower than they could be, without those of an idle card or of a user's own limit."""
+REASONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+"""Functions that tell of them: the new name, and the one of drivers before 535."""
 GRAPHICS = 0
 
 
@@ -61,34 +63,41 @@ def read_cards() -> tuple[GraphicsCard, ...]:
 
 
 def cards_by_nvml(management: Any) -> tuple[GraphicsCard, ...]:
-    """Return the GPUs that the library tells of; none if it cannot be initialised.
+    """Return the GPUs that the library tells of; none if it cannot be initialised. A function that it lacks tells nothing.
 
     Args:
         management: the library `libnvidia-ml.so.1`.
     """
     count = ctypes.c_uint(0)
-    if management.nvmlInit_v2() != 0 or management.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+    if not _tells(management, "nvmlInit_v2"):
         return ()
-    driver = _text(management.nvmlSystemGetDriverVersion)
-    cards = []
-    for index in range(count.value):
-        device = ctypes.c_void_p()
-        if management.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)) == 0:
-            cards.append(_card(management, device, driver))
-    return tuple(cards)
+    try:
+        if not _tells(management, "nvmlDeviceGetCount_v2", ctypes.byref(count)):
+            return ()
+        driver = _text(management, "nvmlSystemGetDriverVersion")
+        cards = []
+        for index in range(count.value):
+            device = ctypes.c_void_p()
+            if _tells(management, "nvmlDeviceGetHandleByIndex_v2", index, ctypes.byref(device)):
+                cards.append(_card(management, device, driver))
+        return tuple(cards)
+    finally:
+        _tells(management, "nvmlShutdown")
 
 
 def _card(management: Any, device: ctypes.c_void_p, driver: str) -> GraphicsCard:
     memory, major, minor = _Memory(), ctypes.c_int(0), ctypes.c_int(0)
-    has_memory = management.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) == 0
-    has_capability = management.nvmlDeviceGetCudaComputeCapability(device, ctypes.byref(major), ctypes.byref(minor)) == 0
+    has_memory = _tells(management, "nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
+    has_capability = _tells(
+        management, "nvmlDeviceGetCudaComputeCapability", device, ctypes.byref(major), ctypes.byref(minor)
+    )  # fmt: skip
     asks = ("CurrPcieLinkGeneration", "CurrPcieLinkWidth", "MaxPcieLinkGeneration", "MaxPcieLinkWidth")
-    link = [_number(getattr(management, f"nvmlDeviceGet{name}"), device) for name in asks]
-    clocks = [_number(getattr(management, f"nvmlDeviceGet{name}"), device, GRAPHICS) for name in ("ClockInfo", "MaxClockInfo")]
+    link = [_number(management, f"nvmlDeviceGet{name}", device) for name in asks]
+    clocks = [_number(management, f"nvmlDeviceGet{name}", device, GRAPHICS) for name in ("ClockInfo", "MaxClockInfo")]
     bits = ctypes.c_ulonglong(0)
-    management.nvmlDeviceGetCurrentClocksThrottleReasons(device, ctypes.byref(bits))
+    any(_tells(management, name, device, ctypes.byref(bits)) for name in REASONS)
     return GraphicsCard(
-        name=_text(management.nvmlDeviceGetName, device),
+        name=_text(management, "nvmlDeviceGetName", device),
         capability=(major.value, minor.value) if has_capability else None,
         total=int(memory.total) if has_memory else None,
         free=int(memory.free) if has_memory else None,
@@ -99,13 +108,19 @@ def _card(management: Any, device: ctypes.c_void_p, driver: str) -> GraphicsCard
     )
 
 
-def _text(ask: Any, *arguments: Any) -> str:
+def _tells(management: Any, name: str, *arguments: Any) -> bool:
+    """Call a function of the library. Return whether there is one, and it succeeds: drivers differ in what they have."""
+    ask = getattr(management, name, None)
+    return ask is not None and ask(*arguments) == 0
+
+
+def _text(management: Any, name: str, *arguments: Any) -> str:
     """Return a text that a function of the library writes; empty if it fails."""
     space = ctypes.create_string_buffer(96)
-    return space.value.decode(errors="replace") if ask(*arguments, space, len(space)) == 0 else ""
+    return space.value.decode(errors="replace") if _tells(management, name, *arguments, space, len(space)) else ""
 
 
-def _number(ask: Any, *arguments: Any) -> int | None:
+def _number(management: Any, name: str, *arguments: Any) -> int | None:
     """Return a number that a function of the library writes; None if it fails."""
     number = ctypes.c_uint(0)
-    return number.value if ask(*arguments, ctypes.byref(number)) == 0 else None
+    return number.value if _tells(management, name, *arguments, ctypes.byref(number)) else None

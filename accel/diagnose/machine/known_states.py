@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from accel.diagnose.machine.data_disk import BLOCK
 from accel.diagnose.machine.speed_variables import is_on
 from accel.diagnose.machine.this_machine import Machine
-from accel.diagnose.machine.torch_build import fault_of
+from accel.diagnose.machine.torch_build import faults_of
 from accel.report.formatting import size
 from accel.report.other_load import BUSY
 
@@ -51,6 +51,7 @@ class MachineUse:
         needs_compiler: whether a plugin of it compiles.
         needed_bytes: bytes a second that it would read if it did not wait for data; None if they are not known.
         command: whether it was started on the command line, so that overrides are typed.
+        plugins: names of those that are on.
     """
 
     device: str
@@ -61,6 +62,7 @@ class MachineUse:
     needs_compiler: bool = False
     needed_bytes: float | None = None
     command: bool = True
+    plugins: frozenset[str] = frozenset()
 
     def setting(self, plugin: str, name: str, value: object) -> str:
         """Return how a setting of a plugin is given, on the command line or in Python."""
@@ -149,8 +151,10 @@ def _slow_disk(machine: Machine, use: MachineUse) -> Iterator[KnownState]:
 
 def _faulty_torch(machine: Machine, use: MachineUse) -> Iterator[KnownState]:
     torch = machine.torch
-    if (fault := fault_of(torch.version)) is not None:
-        yield KnownState("torch_fault", f"torch {fault.release}: {fault.problem}", f"pip install 'torch>={fault.fixed}'")
+    for fault in faults_of(torch.version, use.plugins):
+        newer = f"pip install 'torch>={fault.fixed}'"
+        mend = f"{fault.mend}, or {newer}" if fault.mend and use.command else newer
+        yield KnownState("torch_fault", f"torch {torch.version}: {fault.problem} ({fault.source})", mend)
     if torch.debug:
         yield KnownState("debug_torch", "torch is a debug build", "pip install --force-reinstall torch")
     if use.device == "cpu" and machine.cards and not torch.cuda:

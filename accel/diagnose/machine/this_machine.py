@@ -7,7 +7,7 @@ from typing import Any
 
 from accel.data.codecs.pillow_decoder import is_fast_jpeg
 from accel.diagnose.machine.data_disk import DataDisk, read_disk
-from accel.diagnose.machine.graphics_cards import GraphicsCard, read_cards
+from accel.diagnose.machine.graphics_cards import GraphicsCard
 from accel.diagnose.machine.host_memory import HostMemory, read_memory
 from accel.diagnose.machine.speed_variables import speed_variables
 from accel.diagnose.machine.torch_build import TorchBuild, read_torch
@@ -41,13 +41,14 @@ class Machine:
     busy: float | None = None
 
 
-def read_machine(data: Any) -> Machine:
+def read_machine(data: Any, cards: tuple[GraphicsCard, ...] = ()) -> Machine:
     """Return this machine. Reading its disk takes up to four seconds, and all else next to nothing.
 
     Args:
         data: the training data, whose disk is read; None for none.
+        cards: GPUs, as they were while they computed.
     """
     return Machine(
-        read_processor(), read_memory(), read_torch(), speed_variables(), read_cards(),
+        read_processor(), read_memory(), read_torch(), speed_variables(), cards,
         None if data is None else read_disk(data), is_fast_jpeg(),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,28 +12,44 @@ import torch
 from accel.device.cpu.waiting_threads import user_spin
 from accel.system.machine import Need
 
-__all__ = ["FAULTS", "Fault", "TorchBuild", "fault_of", "read_torch"]
+__all__ = ["FAULTS", "Fault", "TorchBuild", "faults_of", "read_torch"]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Known fault of a release of torch that costs speed or memory.
+    """Known fault of releases of torch that costs speed or memory.
 
     Args:
-        release: the version, such as `2.9.0`.
-        problem: what is slow.
+        first: the first version with it, such as `2.10.0`.
         fixed: the first version without it.
+        plugins: that are all on where a run meets it.
+        problem: what is slow.
+        source: where it was measured and mended.
+        mend: what helps with this version; empty for nothing but another one.
     """
 
-    release: str
-    problem: str
+    first: str
     fixed: str
+    plugins: frozenset[str]
+    problem: str
+    source: str
+    mend: str = ""
 
 
 FAULTS = (
-    Fault("2.9.0", "3-d convolutions in bfloat16 take several times the memory on CUDA (pytorch issue 166643)", "2.9.1"),
-)
-"""Faults of releases that a run may meet; a new one is a row."""
+    Fault(
+        "2.10.0", "2.12.0", frozenset({"compile", "recompute"}),
+        "compiled models whose activations are computed anew can take a third more memory (14.5 GB in place of 11.0)",
+        "https://github.com/pytorch/pytorch/issues/175058",
+    ),
+    Fault(
+        "2.12.0", "2.13.0", frozenset({"fsdp", "optimizer"}),
+        "torch's optimisers plan the sharding of weight lists anew in every update, and keep what they planned: updates get slower",
+        "https://github.com/NVIDIA-NeMo/Automodel/pull/2888",
+        "'plugins.optimizer.args={foreach:false}'",
+    ),
+)  # fmt: skip
+"""Faults of releases that accel runs with; a new one is a row."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +106,21 @@ def read_torch() -> TorchBuild:
     )
 
 
-def fault_of(version: str) -> Fault | None:
-    """Return the known fault of a version of torch, such as `2.9.0+cu128`; None if there is none."""
-    release = version.partition("+")[0]
-    return next((fault for fault in FAULTS if fault.release == release), None)
+def faults_of(version: str, plugins: Collection[str]) -> list[Fault]:
+    """Return the known faults of a version of torch, such as `2.10.0+cu128`, that a run with some plugins meets."""
+    now = _release(version)
+    return [
+        fault for fault in FAULTS if _release(fault.first) <= now < _release(fault.fixed) and fault.plugins <= frozenset(plugins)
+    ]
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version.
+
+    >>> _release("2.12.0a0+0291f960b6")
+    (2, 12, 0)
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", version)[0]))
 
 
 def _cudnn_tf32() -> bool:

@@ -16,12 +16,12 @@ from accel.parts import Compile, Micro, Window
 from accel.system.clock import BACKWARD, FORWARD
 
 __all__ = [
-    "FACTORS", "FEWEST", "LOW", "ROUNDS", "doubled", "fitting_windows", "growth", "seconds_of_passes",
+    "FACTORS", "FEWEST", "LOW", "ROUNDS", "TINY_FACTORS", "fitting_windows", "growth", "repeated", "seconds_of_passes",
     "sized_windows",
 ]  # fmt: skip
 
-FACTORS = (1, 0.25, 0.5, 2)
-"""Sizes of the batches that are measured, as multiples of the run's own."""
+FACTORS, TINY_FACTORS = (1, 0.25, 0.5, 2), (1, 2, 4, 8)
+"""Sizes of the batches that are measured, as multiples of the run's own; and of one that has too few samples to be cut."""
 ROUNDS, FEWEST = 48, 5
 """Measurements of each size, at most and at least."""
 LOW = 8
@@ -88,22 +88,22 @@ def sized_windows(window: Window) -> dict[int, Window]:
     """Return windows of one micro-batch, by its size: the first one of a window times each of `FACTORS`."""
     first = next(iter(window.micros))
     windows = {}
-    for factor in FACTORS:
+    for factor in FACTORS if first.samples >= 4 else TINY_FACTORS:
         size = int(first.samples * factor)
         if size == 0:
             continue
         try:
-            batch = doubled(first) if factor > 1 else split_batch(first.batch, first.samples, size)[0]
+            batch = repeated(first, int(factor)) if factor > 1 else split_batch(first.batch, first.samples, size)[0]
         except TypeError:  # a batch that cannot be cut
             continue
         windows[size] = Window((Micro(batch, size, 1.0, True),), 1, size)
     return windows
 
 
-def doubled(micro: Micro) -> Any:
-    """Return the batch of a micro-batch with each of its samples twice. Raise TypeError for one that cannot be cut."""
+def repeated(micro: Micro, times: int) -> Any:
+    """Return the batch of a micro-batch with each of its samples several times. Raise TypeError for one that cannot be cut."""
     tensors: list[Tensor] = []
     flatten(micro.batch, tensors)
     split_batch(micro.batch, micro.samples, max(1, micro.samples // 2))  # refuses what has no sample for each place
-    twice = [torch.cat((tensor, tensor)) if tensor.dim() and len(tensor) == micro.samples else tensor for tensor in tensors]
-    return unflatten(micro.batch, iter(twice))
+    longer = [torch.cat([tensor] * times) if tensor.dim() and len(tensor) == micro.samples else tensor for tensor in tensors]
+    return unflatten(micro.batch, iter(longer))

@@ -17,16 +17,17 @@ from accel.device.cpu.thread_trial import mean_seconds
 from accel.device.memory_peak import AllocationPeak
 from accel.diagnose.decision.figures import Experiment
 from accel.diagnose.probes.probed_run import ProbedRun
+from accel.diagnose.probes.unmeasured import can_be_fused, may_cast, may_turn, unmeasured
 from accel.engine.objectives.composite_update import CompositeUpdate
-from accel.parts import Compile, Layout, Optim, Precision
+from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError, TrainingError
 from accel.parts.model import Backend
 from accel.plugins.backend import Float32Switches
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
 from accel.system.cpu.malloc_thresholds import moving_thresholds
-from accel.system.machine import lacks_bf16
 
 __all__ = [
-    "FEWEST", "FUSED", "ROUNDS", "SECONDS", "can_be_fused", "fused_steps", "holding", "in_turn", "peak_bytes",
+    "FEWEST", "ROUNDS", "SECONDS", "fused_steps", "holding", "in_turn", "peak_bytes",
     "run_experiments",
 ]  # fmt: skip
 
@@ -36,41 +37,43 @@ SECONDS, LONGEST = 2.5, 10.0
 """For one experiment, about; and for one of long updates, which would have too few rounds."""
 REFILLED = 3
 """Updates after which a process has the memory again that it had given back."""
-FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
-"""Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
 
 
 def run_experiments(probed: ProbedRun, until: float) -> dict[str, Experiment]:
     """Return the experiments that can be made in a run, by name. One whose change fails is left out.
 
     They change the precision of the products, the layout of weights, the memory's management and the optimiser's kernels; none
-    that the run has on already. With several ranks, objectives of their own or a compiled model none is made.
+    that the run has on already, and none of `unmeasured`. Every rank must call it: each computes for itself.
 
     Args:
         probed: the run.
         until: time (`perf_counter`) after which none is begun.
     """
     run = probed.run
-    parts = run.parts
-    if parts.parallel.world_size > 1 or isinstance(parts.update, CompositeUpdate) or type(parts.compile) is not Compile:
-        return {}
+    parts, parallel, left_out = run.parts, run.parts.parallel, unmeasured(run)
     makers: dict[str, Callable[[], Experiment | None]] = {}
-    if type(parts.precision) is Precision and not lacks_bf16(run.device.type):
+    if may_cast(run) and "amp" not in left_out:
         makers["amp"] = partial(_cast, probed)
-    if type(parts.layout) is Layout and any(weight.dim() == 4 for weight in run.unwrapped_model.parameters()):
+    if may_turn(run) and "channels_last" not in left_out:
         makers["channels_last"] = partial(_channels_last, probed)
     if type(parts.backend) is Backend:
         makers |= {"kept_memory": partial(_kept_memory, probed)} if run.device.type == "cpu" and not obstacle() else {}
         makers |= {"tf32": partial(_tf32, probed)} if run.device.type == "cuda" else {}
-    if can_be_fused(parts.optim):
+    if can_be_fused(parts.optim) and "fused_optimiser" not in left_out:
         makers["fused_optimiser"] = partial(fused_steps, probed)
+    everywhere = set.intersection(*map(set, parallel.gather(list(makers))))
     results = {}
     for name, make in makers.items():
-        if perf_counter() > until:
+        if name not in everywhere:
+            continue
+        if parallel.any(perf_counter() > until):
             break
         try:
-            result = make()
-        except Exception:  # of the user's model, which may not take this change: then it is none of its remedies
+            with parallel.lockstep():
+                result = make()
+        except Exception as error:  # of the user's model, which may not take this change: then it is none of its remedies
+            if parallel.world_size > 1 and isinstance(error, ConfigError | TrainingError):
+                raise  # lockstep does not tell the others of these
             run.unwrapped_model.zero_grad()
             continue
         if result is not None:
@@ -89,7 +92,15 @@ def in_turn(
         after: the way it would be.
         settle: calls at the beginning of each turn that do not count; it is three times as long as they are.
     """
+    parallel = probed.run.parts.parallel
     seconds = sum(mean_seconds(partial(_and_wait, probed, call), 0.0) for _ in range(2) for call in (before, after)) / 4
+
+    def alike(seconds: float) -> float:
+        """Return the most seconds of any rank, so that all decide alike."""
+        parallel.confirm()
+        return seconds if parallel.world_size == 1 else parallel.highest([round(1e9 * seconds)])[0] / 1e9
+
+    seconds = alike(seconds)
     repeats = max(1, 2 * settle, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6)))))
     each = 4 * (settle + repeats) * seconds
 
@@ -101,11 +112,11 @@ def in_turn(
         for _ in range(repeats):
             call()
         probed.synchronise()
-        return (perf_counter() - started) / repeats
+        return alike((perf_counter() - started) / repeats)
 
     least = max(FEWEST, min(ENOUGH, int(LONGEST / max(each, 1e-6))))
     limits = Limits(min_rounds=least, max_rounds=ROUNDS, width=0.03, seconds=SECONDS, step=1)
-    return interleave(partial(window, before), partial(window, after), limits)
+    return interleave(partial(window, before), partial(window, after), limits, lambda: alike(perf_counter()))
 
 
 def peak_bytes(probed: ProbedRun, call: Callable[[], object]) -> int:
@@ -122,8 +133,12 @@ def _and_wait(probed: ProbedRun, call: Callable[[], object]) -> None:
 
 
 def _passes(probed: ProbedRun, model: nn.Module, context: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
-    """Make forward and backward pass of the window's first batch, and drop the gradients."""
+    """Make forward and backward pass of the window's first batch, and drop the gradients; make an update of several objectives."""
     run = probed.run
+    if isinstance(run.parts.update, CompositeUpdate):  # each loss has its own way to the gradients of its own parameters
+        with context():
+            probed.update()
+        return
     batch = next(iter(probed.window.micros)).batch
     with context():
         loss, _ = run.parts.parallel.call(run.parts.objective, model, batch)
@@ -133,7 +148,7 @@ def _passes(probed: ProbedRun, model: nn.Module, context: Callable[[], AbstractC
 
 def _cast(probed: ProbedRun) -> Experiment:
     """Return the passes in bfloat16 by autocast."""
-    model = probed.run.model
+    model = _own_model(probed.run)
     cast = partial(torch.autocast, probed.run.device.type, torch.bfloat16)
     before, after = partial(_passes, probed, model), partial(_passes, probed, model, cast)
     return Experiment(in_turn(probed, before, after), peak_bytes(probed, after) - peak_bytes(probed, before))
@@ -141,7 +156,7 @@ def _cast(probed: ProbedRun) -> Experiment:
 
 def _channels_last(probed: ProbedRun) -> Experiment | None:
     """Return the passes with a copy of the model whose weights are in `torch.channels_last`."""
-    model = probed.run.model
+    model = _own_model(probed.run)
     if model is not probed.run.unwrapped_model:
         return None
     turned = deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -184,7 +199,7 @@ def _tf32(probed: ProbedRun) -> Experiment | None:
 
     def passes(matmul: str) -> None:
         switches.change(matmul != "highest", matmul)
-        _passes(probed, probed.run.model)
+        _passes(probed, _own_model(probed.run))
 
     try:
         return Experiment(in_turn(probed, partial(passes, "highest"), partial(passes, "high")), 0)
@@ -192,10 +207,9 @@ def _tf32(probed: ProbedRun) -> Experiment | None:
         switches.restore()
 
 
-def can_be_fused(optim: Optim) -> bool:
-    """Return whether the optimiser is one of torch's that has a fused implementation, and does not use it."""
-    optimizer: Any = getattr(optim, "optimizer", None)
-    return type(optimizer) in FUSED and not any(group.get("fused") for group in optimizer.param_groups)
+def _own_model(run: TrainingRun) -> nn.Module:
+    """Return the model as one rank computes with it, without the others; where they share the weights, as it is."""
+    return run.unwrapped_model if run.parts.parallel.world_size > 1 and run.parts.parallel.mesh is None else run.model
 
 
 def fused_steps(probed: ProbedRun) -> Experiment:

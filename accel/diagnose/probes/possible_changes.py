@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 from accel.data.batches.mapped import MapBatches
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.remedies import Possible
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.timing import taken_in_turn
-from accel.diagnose.probes.typed_changes import in_python, override_words
+from accel.diagnose.probes.typed_changes import in_python, plugin_overrides
+from accel.diagnose.probes.unmeasured import may_cast, may_turn, unmeasured
 from accel.engine.advice.data_advice import MEMORY_FACTOR, dataset_suggestions, fits_in_memory, plugin_override, suggestions
-from accel.engine.select_parts import PART_TYPES
+from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
-from accel.parts import Group, Loader, Parallel, Precision, Transfer, Update
+from accel.parts import Group, Loader, Parallel, Transfer, Update
 from accel.parts.model import Backend, Compile
 from accel.parts.run import UNLIMITED
 from accel.system.machine import Need
@@ -43,13 +46,13 @@ def change(
     run: TrainingRun, name: str, plugin: str, parts: tuple[str, ...], settings: dict[str, Any] | None = None, **more: Any
 ) -> Possible:
     """Return a change by a plugin: one that is switched on, or a setting of one that is on."""
-    words = override_words(plugin, settings or {}, is_on(run, plugin))
-    return Possible(name, in_python(run, plugin, settings or {}, words), parts, words=words, **more)
+    overrides = plugin_overrides(plugin, settings or {}, is_on(run, plugin))
+    return Possible(name, in_python(run, plugin, settings or {}, overrides), parts, overrides=overrides, **more)
 
 
 def is_on(run: TrainingRun, plugin: str) -> bool:
     """Return whether a plugin is on. The plainest parts are none, whatever they are called."""
-    return any(part.name == plugin and type(part) not in PART_TYPES.values() for part in run.parts.all())
+    return any(part.name == plugin for part in plugin_parts(run.parts))
 
 
 def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
@@ -60,17 +63,26 @@ def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
             taken = MEMORY_FACTOR * len(data) * prod(data.shape) * np.dtype(data.dtype).itemsize
             yield change(run, "resident", "resident", ("data", "transfer"), memory=taken)
         name = ("threads" if batches.has_fill else "workers") if type(loader) is Loader else loader.name
-        unmeasured = [figures.cores] if type(loader) is Loader and figures.cores > 1 else []
-        for count in list(figures.read_rates) or unmeasured:
+        untold = figures.cores > 1 or run.parts.parallel.world_size > 1  # then no readers are measured
+        unknown = [figures.cores] if type(loader) is Loader and untold else []
+        for count in list(figures.read_rates) or unknown:
             settings = {} if count == figures.cores and type(loader) is Loader else {"count": count}
             memory = SLOTS * _bytes_of_batch(batches)
             yield change(run, name, name, ("data",), settings, count=count, memory=memory or None)
         for text in dataset_suggestions(batches.data):
-            yield Possible("dataset", text, ("data",), "nothing" if "same pixels" in text else "recipe")
+            yield Possible(
+                "dataset", text, ("data",), "nothing" if "same pixels" in text else "recipe", overrides=_typed_setting(run, text)
+            )
         return
     for text in suggestions(run):
         plugin = next((name for name in ("prefetch", "resident") if text == plugin_override(run, name)), None)
         yield Possible("dataset", text, ("data",)) if plugin is None else change(run, plugin, plugin, ("data",), count=1)
+
+
+def _typed_setting(run: TrainingRun, text: str) -> Overrides:
+    """Return the setting of the task that a suggestion begins with, for a run of the command line; none for any other text."""
+    match = re.match(r"(task\.[\w.]+)=([A-Za-z][\w-]*),", text)
+    return Overrides(settings=((match[1], match[2]),)) if match and run.command else Overrides()
 
 
 def _bytes_of_batch(batches: MapBatches) -> int:
@@ -83,12 +95,13 @@ def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
     parts = run.parts
 
     def memory(name: str) -> int | None:
-        return figures.experiments[name].memory
+        return figures.experiments[name].memory if name in figures.experiments else None
 
-    if "amp" in figures.experiments and type(parts.precision) is Precision:
+    left_out = unmeasured(run)
+    if "amp" in figures.experiments or ("amp" in left_out and may_cast(run)):
         note = "products in bfloat16, sums and weights in float32"
         yield change(run, "amp", "amp", PASSES, changes="rounding", memory=memory("amp"), note=note)
-    if "channels_last" in figures.experiments:
+    if "channels_last" in figures.experiments or ("channels_last" in left_out and may_turn(run)):
         yield change(run, "channels_last", "channels_last", PASSES, changes="rounding", memory=memory("channels_last"))
     if "tf32" in figures.experiments:
         yield change(run, "tf32", "backend", PASSES, changes="rounding", memory=memory("tf32"), note="products keep 10 bits")
@@ -140,7 +153,7 @@ def _of_update(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
 def _of_recipe(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
     def plain(name: str, key: str, value: int, parts: tuple[str, ...], **more: Any) -> Possible:
         typed = f"{key}={value}" if run.command else f"{key.replace('.', '_')}={value}"
-        return Possible(name, typed, parts, words=(f"{key}={value}",), **more)
+        return Possible(name, typed, parts, overrides=Overrides(settings=((key, value),)), **more)
 
     if run.uses_batch_size and figures.fit is not None:
         yield plain(

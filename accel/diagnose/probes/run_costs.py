@@ -16,26 +16,40 @@ from accel.schema.settings import Settings
 
 __all__ = ["EVALUATED", "checkpoint_interval", "evaluation_interval", "seconds_of_checkpoints", "seconds_of_evaluations"]
 
-EVALUATED = 2
-"""Batches of each set that are evaluated."""
+EVALUATED = 3
+"""Batches of each set that are evaluated, at least."""
 
 
-def seconds_of_evaluations(run: TrainingRun) -> float:
+def seconds_of_evaluations(run: TrainingRun, seconds: float = 1.0) -> float:
     """Return the seconds of evaluations, spread over the updates between two; 0 where nobody knows how many there are.
 
-    Called in a sandbox. Every rank must call it.
+    One batch is evaluated, and then as many as there is time for: a line through both tells what an evaluation takes whatever the
+    batches, and what each of them. Called in a sandbox. Every rank must call it.
+
+    Args:
+        run: the run.
+        seconds: of measuring, about.
     """
-    counts = [batches.count for batches in run.held_out_sets.values()]
+    counts = [count for batches in run.held_out_sets.values() if (count := batches.count) is not None]
     interval = evaluation_interval(run)
-    if not counts or None in counts or interval == inf:
+    if not counts or len(counts) < len(run.held_out_sets) or interval == inf:
         return 0.0
-    metrics, limit = run.evaluations.metrics, run.evaluations.batches or UNLIMITED
+    limit, metrics = run.evaluations.batches or UNLIMITED, run.evaluations.metrics
     evaluate(run, metrics, 1)
+    one = _timed_evaluation(run, 1)
+    most = run.parts.parallel.highest([max(EVALUATED, min(int(seconds / max(one, 1e-3)), limit, *counts))])[0]
+    several = _timed_evaluation(run, most)
+    first, looked_at, batches = (sum(min(number, count) for count in counts) for number in (1, most, limit))
+    if looked_at >= batches or looked_at == first:
+        return several / interval
+    return max(several, several + (several - one) * (batches - looked_at) / (looked_at - first)) / interval
+
+
+def _timed_evaluation(run: TrainingRun, batches: int) -> float:
+    """Return the seconds of an evaluation of so many batches of each set."""
     started = perf_counter()
-    evaluate(run, metrics, EVALUATED)
-    looked_at = sum(min(EVALUATED, count) for count in counts if count is not None)
-    batches = sum(min(limit, count) for count in counts if count is not None)
-    return (perf_counter() - started) / max(1, looked_at) * batches / interval
+    evaluate(run, run.evaluations.metrics, batches)
+    return perf_counter() - started
 
 
 def evaluation_interval(run: TrainingRun) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from accel.report.formatting import short_count, size
+from accel.report.formatting import gain_text, short_count, size
 from accel.report.html.charts import Chart, Line, charts
 from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
 from accel.report.record.run_files import RunFiles
@@ -89,7 +89,6 @@ def _seconds(layer: Mapping[str, Any]) -> float:
 
 
 def _finding(finding: Mapping[str, Any]) -> Markup:
-    gain = finding.get("gain")
-    saved = "" if gain is None else f"saves at most {100 * gain:.1f} % of the time"
+    saved = gain_text(finding.get("gain"), finding.get("ceiling"))
     words = [finding.get("evidence"), "; ".join(filter(None, [saved, finding.get("gain_note")]))]
     return element("h3", finding["problem"]) + paragraphs(filter(None, words)) + element("pre", finding["change"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from accel.report.formatting import elapsed, loss_change, size, size_change
-from accel.report.html.intervals import interval_of, ratio_text, scaled
+from accel.report.html.intervals import Interval, interval_of, ratio_text, scaled
 from accel.report.html.markup import Markup, element, join, table
 from accel.report.html.run_sections import bars
 from accel.report.record.ablation_notes import ablation_notes, outcome
@@ -32,9 +32,25 @@ def diagnosis(run: RunFiles) -> Markup:
         element("p", content["verdict"]["sentence"], class_="lead"),
         bars({name: 100 * value / sum(split.values()) for name, value in split.items()}) if split else None,
         table(columns, rows, class_="wide") if rows else element("p", "nothing that was possible would have made it faster"),
+        _tried(content.get("applied") or []),
         *(element("p", state["problem"], class_="warn") + element("pre", state["mend"]) for state in content.get("states") or []),
         element("p", f"measured in {elapsed(content['seconds'])}, and undone", class_="dim"),
     ])  # fmt: skip
+
+
+def _tried(outcomes: list[dict[str, Any]]) -> Markup | None:
+    """Return what came of trying remedies; None where none were."""
+    speeds = [_measured(one.get("measured")) for one in outcomes]
+    rows = [
+        (element("code", " ".join(one["overrides"])), element("b", "kept", class_="good") if one.get("is_kept") else "left out",
+         ratio_text(speed), drawing, one.get("reason") or _loss(one.get("loss")))
+        for one, speed, drawing in zip(outcomes, speeds, scaled(speeds), strict=True)
+    ]  # fmt: skip
+    return table(("tried", "", "measured", "", "loss"), rows, class_="wide") if rows else None
+
+
+def _measured(values: dict[str, Any] | None) -> Interval | None:
+    return None if values is None or None in values.values() else interval_of(values, "ratio")
 
 
 def ablation(run: RunFiles) -> Markup:

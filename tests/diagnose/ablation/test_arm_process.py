@@ -56,12 +56,12 @@ def test_a_refusal_is_the_sentence_of_the_other_process() -> None:
 
 def test_it_ends_when_nobody_asks_any_more() -> None:
     here, there = Pipe()
-    here.send("peak_bytes")
-    here.send("no such question")
-    with pytest.raises(AttributeError):
-        serve(there, toy, frozenset({"backend"}), list(sys.path))
+    for question in ("peak_bytes", "no such question"):
+        here.send((question, ()))
+    serve(there, toy, frozenset({"backend"}), list(sys.path))
     assert here.recv() == ("", None)
     assert here.recv()[1] > 0
+    assert here.recv()[0].startswith("the run fails with it (AttributeError: ")
     here, there = Pipe()
     here.close()
     serve(there, toy, frozenset(), list(sys.path))

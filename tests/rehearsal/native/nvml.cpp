@@ -1,12 +1,21 @@
 // Stand-in of NVML, the library that counts devices without waking the driver.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #define API extern "C" __attribute__((visibility("default")))
 
-static unsigned devices() {
-  const char* text = getenv("NULLCUDA_DEVICES");
-  return text ? (unsigned)atoi(text) : 1;
+static long number(const char* name, long otherwise) {
+  const char* text = getenv(name);
+  return text && *text ? atol(text) : otherwise;
+}
+
+static unsigned devices() { return (unsigned)number("NULLCUDA_DEVICES", 1); }
+
+static int write(char* space, unsigned size, const char* text) {
+  if (strlen(text) >= size) return 7;  // NVML_ERROR_INSUFFICIENT_SIZE
+  strcpy(space, text);
+  return 0;
 }
 
 API int nvmlInit_v2() { return 0; }
@@ -43,6 +52,31 @@ API int nvmlDeviceGetComputeRunningProcesses(void*, unsigned* count, void*) {
 API int nvmlDeviceGetNvLinkRemoteDeviceType(void*, unsigned, int*) { return 3; }  // NVML_ERROR_NOT_SUPPORTED
 API int nvmlDeviceGetNvLinkRemotePciInfo_v2(void*, unsigned, void*) { return 3; }
 API int nvmlDeviceGetGpuFabricInfoV(void*, void*) { return 3; }
+// What the doctor asks of a card: NULLCUDA_CLOCK in MHz now, NULLCUDA_LANES of PCIe now, NULLCUDA_SLOWED the reasons, as bits
+API int nvmlSystemGetDriverVersion(char* space, unsigned size) { return write(space, size, "580.65.06"); }
+API int nvmlDeviceGetName(void* handle, char* space, unsigned size) {
+  char text[32];
+  snprintf(text, sizeof text, "Null device %lu", (unsigned long)handle - 1);
+  return write(space, size, text);
+}
+API int nvmlDeviceGetMemoryInfo(void*, unsigned long long* total_free_used) {
+  const unsigned long long total = (unsigned long long)number("NULLCUDA_MEMORY_MB", 4096) << 20;
+  total_free_used[0] = total_free_used[1] = total;
+  total_free_used[2] = 0;
+  return 0;
+}
+API int nvmlDeviceGetCurrPcieLinkGeneration(void*, unsigned* generation) { return *generation = 5, 0; }
+API int nvmlDeviceGetMaxPcieLinkGeneration(void*, unsigned* generation) { return *generation = 5, 0; }
+API int nvmlDeviceGetCurrPcieLinkWidth(void*, unsigned* lanes) { return *lanes = (unsigned)number("NULLCUDA_LANES", 16), 0; }
+API int nvmlDeviceGetMaxPcieLinkWidth(void*, unsigned* lanes) { return *lanes = 16, 0; }
+API int nvmlDeviceGetClockInfo(void*, int kind, unsigned* clock) {
+  if (kind != 0) return 2;  // NVML_ERROR_INVALID_ARGUMENT: the doctor asks for the cores' alone
+  return *clock = (unsigned)number("NULLCUDA_CLOCK", 1980), 0;
+}
+API int nvmlDeviceGetMaxClockInfo(void*, int kind, unsigned* clock) { return kind != 0 ? 2 : (*clock = 1980, 0); }
+API int nvmlDeviceGetCurrentClocksEventReasons(void*, unsigned long long* bits) {
+  return *bits = (unsigned long long)number("NULLCUDA_SLOWED", 1), 0;  // 1: idle
+}
 API int nvmlSystemGetCudaDriverVersion_v2(int* version) {
   *version = 13000;
   return 0;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import pytest
 
 from accel.diagnose.machine import data_disk
 from accel.diagnose.machine.data_disk import DataDisk, data_files, file_system, read_disk
-from accel.diagnose.machine.graphics_cards import GraphicsCard, cards_by_nvml, read_cards
+from accel.diagnose.machine.graphics_cards import GraphicsCard, read_cards
 from accel.diagnose.machine.host_memory import HostMemory, read_memory
 from accel.diagnose.machine.known_states import MachineUse, known_states
 from accel.diagnose.machine.speed_variables import speed_variables
 from accel.diagnose.machine.this_machine import Machine
-from accel.diagnose.machine.torch_build import TorchBuild, read_torch
+from accel.diagnose.machine.torch_build import FAULTS, TorchBuild, faults_of, read_torch
+from accel.schema import plugin_registry
 from accel.system import free_space
 from accel.system.cpu.processor import Processor, cpu_quota, flags_of, read_processor
 
@@ -53,7 +53,16 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "slow_jpeg": (replace(GOOD, fast_jpeg=False), replace(CUDA, reads_pictures=True), "libjpeg-turbo"),
     "slow_disk": (replace(GOOD, disk=DataDisk("/data", "nfs4", 12e6, 4e9, 64 << 20, 8)), CUDA, "(nfs4) that reads 12.0 MB/s"),
     "slow_disk for this run": (GOOD, replace(CUDA, needed_bytes=2e9), "would read 2.0 GB/s"),
-    "torch_fault": (replace(GOOD, torch=replace(TORCH, version="2.9.0+cu128")), CUDA, "bfloat16"),
+    "torch_fault": (
+        replace(GOOD, torch=replace(TORCH, version="2.11.0+cu130")),
+        replace(CUDA, plugins=frozenset({"compile", "recompute", "amp"})),
+        "pytorch/issues/175058",
+    ),
+    "torch_fault of sharded weights": (
+        replace(GOOD, torch=replace(TORCH, version="2.12.1")),
+        replace(CUDA, plugins=frozenset({"fsdp", "optimizer"})),
+        "updates get slower",
+    ),
     "debug_torch": (replace(GOOD, torch=replace(TORCH, debug=True)), CUDA, "debug"),
     "torch_without_cuda": (replace(GOOD, torch=replace(TORCH, cuda="")), CPU, "this machine has NVIDIA H200"),
     "no_onednn": (replace(NO_CARD, torch=replace(TORCH, mkldnn=False)), CPU, "oneDNN"),
@@ -78,6 +87,28 @@ def test_a_good_machine_has_none() -> None:
     assert known_states(GOOD, CUDA) == known_states(NO_CARD, CPU) == []
     small = replace(GOOD, disk=DataDisk("/data", "ext4", 12e6, 4e9, 64 * 3000, 64))
     assert known_states(small, CUDA) == [], "of small files any disk reads few bytes a second"
+
+
+COMPILED, SHARDED = ["compile", "recompute", "amp"], ["fsdp", "optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("version", "plugins", "count"),
+    [
+        ("2.9.1", COMPILED, 0), ("2.10.0", COMPILED, 1), ("2.11.0+cu130", COMPILED, 1), ("2.12.0", COMPILED, 0),
+        ("2.13.0+cpu", COMPILED, 0), ("2.11.0", ["compile"], 0), ("2.12.0a0+0291f960b6", SHARDED, 1), ("2.12.1", SHARDED, 1),
+        ("2.13.0", SHARDED, 0), ("2.11.0", SHARDED, 0), ("2.12.1", ["fsdp", "adamw"], 0),
+    ],
+)  # fmt: skip
+def test_a_fault_of_torch_is_met_in_its_versions_and_with_its_plugins(version: str, plugins: list[str], count: int) -> None:
+    assert len(faults_of(version, plugins)) == count
+
+
+def test_the_faults_are_of_versions_that_accel_runs_with() -> None:
+    for fault in FAULTS:
+        assert tuple(map(int, fault.fixed.split("."))) > (2, 10), "nobody can have it"
+        assert fault.source.startswith("https://github.com/")
+        assert fault.plugins <= set(plugin_registry.names())
 
 
 def test_this_machine_is_read_in_full() -> None:
@@ -156,56 +187,3 @@ def test_the_longest_mount_point_tells_the_file_system(tmp_path: Path, monkeypat
     assert file_system(str(tmp_path / "data")) == "fuse.sshfs"
     assert file_system("/somewhere") == "ext4"
     assert DataDisk("", "fuse.sshfs", 1.0, 1.0, 1).is_remote
-
-
-class Management:
-    """The functions of NVIDIA's library that are asked, for two cards of which the second tells little."""
-
-    NUMBERS = {
-        "CurrPcieLinkGeneration": 4, "CurrPcieLinkWidth": 8, "MaxPcieLinkGeneration": 5, "MaxPcieLinkWidth": 16,
-        "ClockInfo": 1200, "MaxClockInfo": 1980,
-    }  # fmt: skip
-
-    def nvmlInit_v2(self) -> int:
-        return 0
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
-        count._obj.value = 2
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, device: Any) -> int:
-        device._obj.value = index + 1
-        return 0
-
-    def nvmlSystemGetDriverVersion(self, space: Any, size: int) -> int:
-        space.value = b"570.86"
-        return 0
-
-    def nvmlDeviceGetName(self, device: Any, space: Any, size: int) -> int:
-        space.value = b"NVIDIA H200"
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:
-        memory._obj.total, memory._obj.free = 1000, 400
-        return int(device.value == 2)
-
-    def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int:
-        major._obj.value, minor._obj.value = 9, 0
-        return int(device.value == 2)
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, device: Any, bits: Any) -> int:
-        bits._obj.value = 0x4 | 0x1
-        return 0
-
-    def __getattr__(self, name: str) -> Any:
-        def number(device: ctypes.c_void_p, *rest: Any) -> int:
-            rest[-1]._obj.value = self.NUMBERS[name.removeprefix("nvmlDeviceGet")]
-            return int(device.value == 2)
-
-        return number
-
-
-def test_nvidias_library_is_asked_for_each_card() -> None:
-    first, second = cards_by_nvml(Management())
-    assert first == GraphicsCard("NVIDIA H200", (9, 0), 1000, 400, "570.86", (4, 8, 5, 16), (1200, 1980), ("the power limit",))
-    assert (second.capability, second.total, second.link, second.clock) == (None, None, None, None)
