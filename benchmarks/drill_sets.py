@@ -76,6 +76,22 @@ SHAPE: dict[str, list[str]] = {
     ),
     "updates": blocks("+plugins=[schedule_free]", length="updates=8"),
     "max_samples": blocks("+plugins=[adamw,wsd]", "plugins.wsd.decay=0.5", length="max_samples=30"),
+    "reparam, fold_bn": blocks("+plugins=[reparam,fold_bn,adamw,ema]", task="Convolutions"),
+    "reparam, float16": blocks(
+        "+plugins=[reparam,fold_bn,amp,sgd,accumulate,average]", "plugins.reparam.kind=acnet", "plugins.accumulate.steps=2",
+        "plugins.average.every=1", "plugins.average.batch_norm=0", *HALVES, task="Convolutions",
+    ),
+    "prune, twice": blocks(
+        "+plugins=[prune,adamw,ema,clip]", "plugins.prune.end=0.6", "plugins.prune.steps=2", "plugins.prune.multiple=4",
+    ),
+    "prune by Taylor": blocks(
+        "+plugins=[prune,sgd,accumulate,average]", "plugins.prune.importance=taylor", "plugins.prune.taylor_updates=2",
+        "plugins.prune.scope=global", "plugins.prune.l1=1e-3", "plugins.accumulate.steps=2", "plugins.average.every=1",
+        "plugins.average.batch_norm=0",
+    ),
+    "prune weights, float16": blocks(
+        "+plugins=[prune,amp,lamb,ema]", "plugins.prune.mode=weights", "plugins.prune.end=0.7", "plugins.prune.steps=2", *HALVES,
+    ),
     "distill": blocks(
         "+plugins=[distill,adamw,accumulate,ema]", *TAUGHT, "plugins.distill.hints=[stem,blocks.1]", "plugins.distill.anneal=true",
         "plugins.accumulate.steps=2",

@@ -52,6 +52,22 @@ class Blocks(Trainer):
         return F.cross_entropy(scores, batch[1]), {"confidence": scores.softmax(1).amax(1).mean()}
 
 
+class Convolutions(Blocks):
+    """A classifier of random pictures: convolutions and a Linear, each with a BatchNorm."""
+
+    def model(self) -> nn.Module:
+        """Two convolutions, a Linear and a head."""
+        first = [nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
+        second = [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*first, *second, nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, CLASSES))
+
+    def data(self, split: str) -> TensorDataset:
+        """The pictures of a split, (22, 2, 5, 5) float32, and their classes, (22,) int64."""
+        pictures = torch.randn(SAMPLES, 2, 5, 5, generator=torch.Generator().manual_seed(len(split)))
+        means = pictures.mean((2, 3))
+        return TensorDataset(pictures, (means.sum(1) > 0).long() + (means[:, 0] > 0.2).long())
+
+
 class WideBlocks(Blocks):
     """A teacher of the same."""
 

@@ -243,6 +243,40 @@ def model_advice() -> str:
     return "\n".join([*lines, "", f"`python benchmarks/advise.py`; {measured(path, result)}", "", ""])
 
 
+def diagnoses() -> str:
+    """How often doctor and ablate are right; of each benchmark nothing where it was not measured yet."""
+    lines = []
+    for name, sentence in (("doctor", predicted), ("bottlenecks", named), ("ablate", called)):
+        if any(RESULTS.glob(f"*-{name}.json")):
+            path, result = newest(name)
+            lines.append(f"- `python benchmarks/{name}.py`: {sentence(result)}. {measured(path, result)}")
+    return "\n".join(["**Diagnoses**: how often they are right.", "", *lines, "", ""]) if lines else ""
+
+
+def predicted(result: dict[str, Any]) -> str:
+    """Return how near the predictions of doctor are."""
+    errors = [abs(row["error"]) for row in result["rows"] if "error" in row]
+    near, far = sum(error <= 0.15 for error in errors), sum(error > 0.3 for error in errors)
+    return f"of {len(errors)} speed-ups that doctor predicts, {near} are within 15 % of what was measured, and {far} beyond 30 %"
+
+
+def named(result: dict[str, Any]) -> str:
+    """Return how often doctor names what was injected."""
+    rows = result["rows"]
+    right, wrong = (sum(row[key] for row in rows) for key in ("named", "named_without"))
+    return f"of {len(rows)} bottlenecks injected into healthy runs doctor names {right} first, and {wrong} without them"
+
+
+def called(result: dict[str, Any]) -> str:
+    """Return how often ablate is wrong."""
+    equal = [row["verdict"] for row in result["comparisons"] if row["kind"] == "equal"]
+    slower = [row["verdict"] for row in result["comparisons"] if row["kind"] != "equal"]
+    return (
+        f"of {len(equal)} pairs of equal runs ablate calls {len(equal) - equal.count('neutral')} different; of {len(slower)} where "
+        f"one has 5 % more work it finds {slower.count('harmful')}"
+    )
+
+
 def on_cpu() -> str:
     """Whole frameworks on a CPU, model by model; nothing where it was not measured yet."""
     if not any(RESULTS.glob("*-cpu.json")):
@@ -325,7 +359,9 @@ def replaced(text: str, figures: str) -> str:
 def whole_page(page: str) -> str:
     """Return docs/figures.md with the figures as they are now."""
     parts = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
-    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, model_advice, on_cpu, pipeline, cifar10))])
+    figures = "".join(
+        [*parts, *(part() for part in (drills, saving, distributed, diagnoses, model_advice, on_cpu, pipeline, cifar10))]
+    )
     return replaced(page, re.sub(r"^\*\*(.+?)\*\*", r"## \1\n\n\1", figures, flags=re.MULTILINE))
 
 

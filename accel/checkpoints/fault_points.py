@@ -1,6 +1,6 @@
 """Fault points in saving and resuming, where a drill may strike (`accel.system.faults`), in the order of passing."""
 
-__all__ = ["BEST_WEIGHTS", "FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING", "SHIPPING"]
+__all__ = ["BEST_WEIGHTS", "FINISHING", "PLACES", "RESUMING", "SAVING", "SHAPING", "SHARING", "SHIPPING"]
 
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
@@ -26,6 +26,9 @@ FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{
 
 SHIPPING = tuple(f"saving.shipped.{step}" for step in _FILE)
 """Points between the two, of a model that is shipped in another shape."""
+
+SHAPING = ("shaping.changed", "shaping.followed")
+"""Points of each change of the model's shape between two updates: no part follows it yet, and all parts do."""
 
 RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.compared", "resuming.loaded", "resuming.restored")
 """Points of a run that is resumed."""

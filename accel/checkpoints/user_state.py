@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from io import IOBase
 from types import FunctionType, MethodType
@@ -122,6 +123,14 @@ class UserState:
     def resized_buffers(self) -> list[str]:
         """Return the names of the model's buffers that have another shape or dtype than at the start, or were not there."""
         return [name for name, buffer in self.model.named_buffers() if self.shapes.get(name) != (buffer.shape, buffer.dtype)]
+
+    @contextmanager
+    def follow_change(self) -> Iterator[None]:
+        """Take what a plugin changes of the model inside for what was there at the start: a resumed run begins with it."""
+        moved, resized = set(self.state_dict()), set(self.resized_buffers())
+        yield
+        self.first |= {name: mark(owner[key]) for name, owner, key in self.places() if name not in moved}
+        self.shapes |= {name: (buffer.shape, buffer.dtype) for name, buffer in self.model.named_buffers() if name not in resized}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
         """Put values back where they were; return the names of those whose owner there is not any more.

@@ -1,6 +1,8 @@
 """What shapes a model while it trains, and makes it smaller or faster: modules and functions that know nothing of a run."""
 
 from accel.compress.branched_conv import BranchedConv
+from accel.compress.conv_norm_pairs import conv_norm_pairs
+from accel.compress.fold_norms import fold_norms
 from accel.compress.merge_branches import merge_branches
 
-__all__ = ["BranchedConv", "merge_branches"]
+__all__ = ["BranchedConv", "conv_norm_pairs", "fold_norms", "merge_branches"]

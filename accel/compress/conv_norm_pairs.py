@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from accel.compress.branched_conv import BranchedConv
 from accel.compress.convolutions import can_be_folded, has_hooks, names_by_module, output_channels
 
 __all__ = ["conv_norm_pairs"]
@@ -42,9 +43,11 @@ def conv_norm_pairs(model: nn.Module) -> dict[str, str]:
 
 
 def pairs_inside(module: nn.Module, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the pairs in a module whose name in the model is `path`."""
+    """Yield the pairs in a module whose name in the model is `path`; none inside a `BranchedConv`, which has its own."""
+    if isinstance(module, BranchedConv):
+        return
     try:
-        graph = fx.Tracer().trace(module)
+        graph = LayerTracer().trace(module)
     except Exception:  # whatever the user's code raises for what is no tensor
         for name, child in module.named_children():
             yield from pairs_inside(child, f"{path}.{name}" if path else name)
@@ -61,6 +64,14 @@ def pairs_inside(module: nn.Module, path: str) -> Iterator[tuple[str, str]]:
         channels = output_channels(module.get_submodule(layer))
         if calls[layer] == calls[norm] == 1 and not read & {layer, norm} and can_be_folded(module.get_submodule(norm), channels):
             yield (f"{path}.{layer}", f"{path}.{norm}") if path else (layer, norm)
+
+
+class LayerTracer(fx.Tracer):
+    """A tracer to which a convolution with branches is one layer."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether a module is not followed inside."""
+        return isinstance(m, BranchedConv) or super().is_leaf_module(m, module_qualified_name)
 
 
 def copy_without_memory(model: nn.Module) -> nn.Module:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from accel.device.rng import Randomness
+from accel.diagnose.changes.possible_changes import possible_changes
+from accel.diagnose.changes.unmeasured import unmeasured_sentences
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.remedies import rank_remedies
 from accel.diagnose.decision.run_overrides import Overrides
@@ -23,8 +25,6 @@ from accel.diagnose.diagnosis import Diagnosis
 from accel.diagnose.machine.known_states import MachineUse, known_states
 from accel.diagnose.machine.this_machine import Machine, read_machine
 from accel.diagnose.probes.measure import Measurer
-from accel.diagnose.probes.possible_changes import possible_changes
-from accel.diagnose.probes.unmeasured import unmeasured_sentences
 from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.engine.build import build

@@ -28,6 +28,7 @@ from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.closing import close_at_end
 from accel.engine.compile_time import booked_compiling
 from accel.engine.evaluation.evaluations import Evaluations
+from accel.engine.evaluation.restore_best import outline_of
 from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.fine_tuning.initial_weights import begin_with_weights
 from accel.engine.length.run_length import RunLength
@@ -114,7 +115,9 @@ def _build_joined(
     run = make_run(request, parts, watches, device, signals)
     settings, checkpoint = locate(request.settings, parts.parallel)
     notes = begin_with_weights(run, request, resumed=checkpoint is not None)
+    outline = None
     if checkpoint is not None:
+        outline = outline_of(run.unwrapped_model) if settings.checkpoint_best else None
         rebuild_model(run, checkpoint.manifest.structure, f"resume={settings.resume}")
     request = shape_model(run, request, plugins)
     request = join_objectives(run, request, plugins, cleanup)
@@ -137,7 +140,7 @@ def _build_joined(
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
-    start(run, settings, checkpoint, _identity(run, request, settings, plugins, checkpoint), request.records, lock)
+    start(run, settings, checkpoint, _identity(run, request, settings, plugins, checkpoint), request.records, lock, outline)
     if checkpoint is not None:
         freezing.go_on(run, checkpoint.manifest.identity)
     watch_batch_norms(run)

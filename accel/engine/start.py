@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
 from accel.checkpoints.finite_check import FiniteCheck
 from accel.checkpoints.weights import BestMetric
@@ -28,6 +30,7 @@ def start(
     identity: dict[str, Any],
     records: Callable[[], dict[str, str]],
     lock: run_directory.RunLock,
+    outline: nn.Module | None,
 ) -> None:
     """Load the checkpoint, make the run directory and give the run its saver.
 
@@ -38,6 +41,7 @@ def start(
         identity: what a resumed run must have in common with this one.
         records: returns the content of the files that say what the run is, by name (`RunRequest.records`).
         lock: the lock of the run directory, still to be acquired.
+        outline: of the model as its user made it; None if no best weights are kept, or nothing is resumed.
 
     Raises:
         ConfigError: if the checkpoint is of another run, or the directory cannot be written to.
@@ -65,7 +69,7 @@ def start(
     run.saver = Saver(run, out, settings, identity, finite_check)
     if checkpoint is not None and goes_on:
         run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
-        restore_best(run, checkpoint)
+        restore_best(run, checkpoint, outline)
 
 
 def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path | None:

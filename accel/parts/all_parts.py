@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
 from accel.parts.model import Activations, Average, Backend, Compile, Layout
-from accel.parts.model_shape.shape import Branches, Pruning, Quantisation, Shape
+from accel.parts.model_shape.shape import Branches, Folding, Pruning, Quantisation, Shape
 from accel.parts.optim import Optim
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
@@ -35,6 +35,7 @@ class Parts:
     transfer: Transfer = field(default_factory=Transfer)
     branches: Branches = field(default_factory=Branches)
     pruning: Pruning = field(default_factory=Pruning)
+    folding: Folding = field(default_factory=Folding)
     quantisation: Quantisation = field(default_factory=Quantisation)
     layout: Layout = field(default_factory=Layout)
     compile: Compile = field(default_factory=Compile)

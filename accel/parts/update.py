@@ -114,6 +114,7 @@ class Update(Part):
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
+        self.pruning = parts.pruning
         self.objective.item_counts = ItemCounts(run.device, run.progress)  # type: ignore[misc]  # whatever its own `setup` is
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
@@ -153,6 +154,7 @@ class Update(Part):
                 self.lap(FORWARD)
                 if micro.doubt and items is None:
                     self.warn_of_count(micro.doubt, micro.samples)
+                loss = self.pruning.penalised(loss)
                 weight = mean.add(loss, items, micro)
                 logged.add(self.objective.logged, weight, micro.weight == 1.0 and mean.empty is False)
                 with self.gradient_mask(mean.to_clear):
@@ -224,11 +226,13 @@ class Update(Part):
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""
         grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # sets found_inf if they must not move anything
+        self.pruning.before_step(grads)  # what is pruned has no gradient
         self.observers.before_step(grads)  # watches, which see the true gradients
         grads = self.clip.limit(grads)  # multiplies the factor
         self.objective.item_counts.count_empty(grads.empty)
         grads.found_inf = grads.is_skipped()  # without any items nothing moves either
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one
+        self.pruning.after_step()
         self.logged = self.observers.after_step(self.logged)  # type: ignore[misc]
         self.average.update(grads)  # moves only where the step did
         self.precision.adapt(grads)  # the loss scale follows the overflow

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.extents import Extents as Extents
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
+    from accel.plugins.fold_bn import FoldBN as FoldBN
     from accel.plugins.fsdp import FSDP as FSDP
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.prefetch import Prefetch as Prefetch
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
+    from accel.plugins.prune import Prune as Prune
     from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
     from accel.plugins.remote import Remote as Remote

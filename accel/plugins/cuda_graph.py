@@ -85,6 +85,7 @@ class CudaGraph(Update):
         parts = run.parts
         update_parts = [parts.schedule, parts.compile, parts.activations, parts.parallel, parts.precision]
         update_parts += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average]
+        update_parts += parts.shapes().values()  # a replay knows no parameter that stands where another stood
         for reason in (part.capture_blocker() for part in update_parts):
             if reason:
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")

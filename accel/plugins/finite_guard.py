@@ -138,9 +138,7 @@ class FiniteGuard(Guard):
         params = self.precision.params
         bad_weights = [name for name, param in params if not torch.isfinite(param).all()]
         if bad_weights:
-            return (
-                f"since the weights are not ({listed(bad_weights)}); begin again with a lower learning rate or a longer warm-up"
-            )
+            return f"since the weights are not ({listed(bad_weights)}); begin again with a lower learning rate or a longer warm-up"
         bad_grads = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
         where = f", gradients of {listed(bad_grads)}" if bad_grads else ""
         return (

@@ -96,6 +96,7 @@ class StepInBackward(Update):
         with self.parallel.sync(last=True):
             with self.precision.cast():
                 loss, items = self.parallel.call(self.objective, self.model, micro.batch)
+            loss = self.pruning.penalised(loss)
             logged, weight = LoggedMeans(), mean.add(loss, items, micro)
             logged.add(self.objective.logged, weight, mean.empty is False)
             self.logged = logged.means(None)  # type: ignore[misc]

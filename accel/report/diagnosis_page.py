@@ -93,6 +93,7 @@ def notes(diagnosis: Diagnosis) -> list[str]:
     if figures.fit is not None:
         fit = figures.fit
         lines.append(f"a batch of n samples: {1000 * fit.overhead:.3g} ms + n x {1e6 * fit.per_sample:.3g} us")
+    lines += [f"the watch {name} was not measured: {why}" for name, why in figures.unmeasured.items()]
     if diagnosis.left_out:
         lines.append(f"no time was left for: {', '.join(diagnosis.left_out)} (--seconds)")
     lines += diagnosis.unmeasured

@@ -42,10 +42,12 @@ def base_part(definition: Definition) -> str:
 def is_base_part(module: str, name: str, bases: list[str]) -> bool:
     """Return whether a class is the Trainer or a part. A class of `accel.parts` that extends a part (`Cycle`) is none.
 
+    `Shape` is no part either: its kinds are.
+
     Args:
         module: the module of the class.
         name: the name of the class.
         bases: the names of its bases.
     """
     in_parts = module in (TRAINER, PARTS) or module.startswith(PARTS + ".")
-    return in_parts and (name in ("Trainer", "Part") or "Part" in bases)
+    return in_parts and (name in ("Trainer", "Part") or "Shape" in bases or ("Part" in bases and name != "Shape"))

@@ -1,4 +1,7 @@
-"""Fault points: named places in saving, resuming and evaluating where a drill may strike. Otherwise nothing happens there."""
+"""Fault points: named places in saving, resuming and evaluating, and in changes of the model, where a drill may strike.
+
+Otherwise nothing happens there.
+"""
 
 from __future__ import annotations
 

@@ -57,8 +57,10 @@ CHEAP: dict[str, dict[str, Any]] = {
     "lr_range": {"updates": 12},
     "parity": {"every": 3},
     "profiler": {"updates": 1},
+    "prune": {"mode": "weights", "steps": 2},
 }
-"""Settings of plugins whose defaults take long, or act after more updates than a toy makes: hundreds of toy runs prove each."""
+"""Settings of plugins whose defaults take long, act after more updates than a toy makes, or find nothing to do in a toy, whose
+channels run through a LayerNorm: hundreds of toy runs prove each."""
 
 
 def cheap(name: str) -> Callable[[], Part]:

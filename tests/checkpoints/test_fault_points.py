@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from accel.checkpoints import FOLDER, find
-from accel.checkpoints.fault_points import BEST_WEIGHTS, FINISHING, PLACES, RESUMING, SAVING, SHARING
+from accel.checkpoints.fault_points import BEST_WEIGHTS, FINISHING, PLACES, RESUMING, SAVING, SHAPING, SHARING, SHIPPING
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
@@ -70,12 +70,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Tensor],
 
 def test_the_places_are_those_in_the_source() -> None:
     root, actual = Path(faults.__file__).parents[1], set[str]()
-    for path in [root / "engine/resume.py", root / "engine/finish.py", *root.glob("checkpoints/**/*.py")]:
+    for path in [
+        root / "engine/resume.py",
+        root / "engine/finish.py",
+        *root.glob("engine/shaping/*.py"),
+        *root.glob("checkpoints/**/*.py"),
+    ]:
         text = path.read_text()
         actual |= set(re.findall(r'point\("([\w.]+)"\)', text))
         files = re.findall(r'(?:replacing|write|write_weights)\(\s*.*"(saving\.\w+)"', text)
         actual |= {f"{name}.{step}" for name in files for step in ("begun", "written", "synced", "moved", "settled")}
-    assert actual == {*PLACES, *SHARING, *BEST_WEIGHTS}
+    assert actual == {*PLACES, *SHAPING, *SHARING, *SHIPPING, *BEST_WEIGHTS}
 
 
 @pytest.mark.parametrize("place", PLACES)

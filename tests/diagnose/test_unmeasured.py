@@ -9,14 +9,14 @@ import pytest
 from torch import nn
 
 from accel import Trainer
+from accel.diagnose.changes.possible_changes import possible_changes
+from accel.diagnose.changes.unmeasured import unmeasured_sentences
 from accel.diagnose.decision.figures import Experiment, RunFigures
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.doctor import measured_run
 from accel.diagnose.probes import experiments
 from accel.diagnose.probes.experiments import run_experiments
-from accel.diagnose.probes.possible_changes import possible_changes
 from accel.diagnose.probes.probed_run import ProbedRun
-from accel.diagnose.probes.unmeasured import unmeasured_sentences
 from accel.engine.sandbox import sandbox
 from accel.plugins import AdamW, Compile
 from accel.testing.toy_run import Toy

@@ -168,6 +168,14 @@ def test_a_watch_that_never_comes_back_is_given_up(monkeypatch: pytest.MonkeyPat
     assert times(Doing(lambda path: sleep(3600))).unmeasured == {"doing": "it ended the process, or never came back"}
 
 
+def test_the_page_says_which_watch_was_not_measured() -> None:
+    watch = Doing(lambda path: subprocess.run(["touch", path]))
+    data = TensorDataset(torch.randn(64, 8))
+    diagnosis = doctor(Trainer(nn.Linear(8, 2), data, loss=loss, batch_size=16, watch=[watch]), seconds=1.0)
+    assert "the watch doing was not measured: PermissionError: it starts a process" in repr(diagnosis)
+    assert diagnosis.figures.watches == {}
+
+
 def test_a_watch_that_takes_most_of_the_time_is_what_the_doctor_names() -> None:
     trainer = Trainer(nn.Linear(8, 2), TensorDataset(torch.randn(64, 8)), loss=loss, batch_size=16, watch=[Waiting()])
     diagnosis = doctor(trainer, seconds=1.0)

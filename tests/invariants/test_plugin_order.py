@@ -26,10 +26,12 @@ from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.optimizer import Optimizer
 from accel.plugins.plateau import Plateau
+from accel.plugins.reparam import Reparam
 from accel.schema import plugin_registry
 from accel.testing import ToyResult, cheap, fit_toy
 from accel.testing.check_plugin import unmet_need
 from tests.support.drill_length import LONG, times
+from tests.support.picture_toy import PictureToy
 
 ACTING: dict[str, Callable[[], Part]] = {
     "early_stop": lambda: EarlyStop(patience=2, min_delta=9.0),
@@ -62,8 +64,7 @@ SHAPE: list[Callable[[], Part]] = [
     lambda: EarlyStop(patience=3, min_delta=9.0),
     lambda: Average(last=2, every=1),
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
-    cheap("threads"),
-    cheap("distill"),
+    *map(cheap, ("distill", "fold_bn", "prune", "reparam", "threads")),
 ]
 
 
@@ -81,6 +82,7 @@ REFUSED = {
         "accumulate step_in_backward", "clip step_in_backward", "finite_guard step_in_backward", "lamb step_in_backward",
         "master_weights step_in_backward", "muon step_in_backward", "norms step_in_backward", "schedule_free step_in_backward",
         "parity step_in_backward", "average schedule_free", "ddp master_weights", "fsdp master_weights",
+        "fsdp prune", "prune step_in_backward",
     )
 }  # fmt: skip
 """Pairs of plugins of different parts that cannot stand together, each by its own sentence."""
@@ -192,6 +194,33 @@ def test_permutations_of_a_set(
     for _ in range(times(15, 1000)):
         order = rng.sample(chosen, len(chosen))
         assert reference.equals(fit_toy([make() for make in order], overflow=[9], **settings))
+
+
+def test_the_command_line_and_python_agree_on_the_part_of_every_plugin() -> None:
+    """The command line reads it from the source text, to tell which plugins cannot stand together."""
+    read = {name: plugin_registry.plugin_signature(name).part for name in plugin_registry.names()}
+    assert read == {name: part_name(cheap(name)()) for name in plugin_registry.names()}
+
+
+SHAPED: list[Callable[[], Part]] = [
+    lambda: Reparam(kind="acnet"),
+    lambda: AMP(dtype="float16", force=True),
+    lambda: Accumulate(steps=2),
+    AdamW,
+    lambda: EMA(decay=0.8),
+    *map(cheap, ("channels_last", "clip", "fold_bn", "norms", "oom", "recompute", "threads")),
+]
+"""Plugins beside those that change the modules of a convolutional model."""
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+def test_permutations_of_a_set_that_changes_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(0)
+    reference = fit_toy([make() for make in SHAPED], kind=PictureToy)
+    assert "0.horizontal.conv.weight" in reference.spy.run.unwrapped_model.state_dict(), "it has branches"
+    for _ in range(times(3, 300)):
+        order = rng.sample(SHAPED, len(SHAPED))
+        assert reference.equals(fit_toy([make() for make in order], kind=PictureToy))
 
 
 def test_two_plugins_for_one_part_are_refused_by_name() -> None:

@@ -32,6 +32,7 @@ OPTIONAL = {
     "fsspec": {"data/remote/fsspec_client.py"},
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/loaders/read_ahead.py"},
+    "torch_pruning": {"compress/pruning/channel_tracing.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }

@@ -14,13 +14,13 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.compare import Limits
+from accel.diagnose.changes.unmeasured import unmeasured_sentences
 from accel.diagnose.decision.remedies import Possible, Remedy
 from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.doctor import measured_run
 from accel.diagnose.probes import experiments
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.probed_run import ProbedRun
-from accel.diagnose.probes.unmeasured import unmeasured_sentences
 from accel.diagnose.trials import remedy_trials as module
 from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant

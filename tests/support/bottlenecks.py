@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,8 @@ class Throttled(Dataset[Any]):
 
     def __init__(self, path: Path, rate: float) -> None:
         self.size, self.seconds = 3 * 32 * 32, 3 * 32 * 32 / rate
-        self.file = path.open("rb")
+        self.file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.file)
 
     def __len__(self) -> int:
         return 512
@@ -172,7 +174,7 @@ class Throttled(Dataset[Any]):
     def read(self, place: int) -> bytes:
         if self.seconds > 1e-3:
             time.sleep(self.seconds)  # the disk
-        return os.pread(self.file.fileno(), self.size, place * self.size)
+        return os.pread(self.file, self.size, place * self.size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         record = np.frombuffer(self.read(index), np.uint8).astype(np.float32) / 255
@@ -479,7 +481,7 @@ class History(Watch):
         self.path = Path("history.json")
 
     def after(self, step: int, loss: Tensor) -> None:
-        self.rows.append({"loss": loss.item(), **{name: float(p.norm()) for name, p in self.model.named_parameters()}})
+        self.rows.append({"loss": loss.item(), **{name: p.detach().norm().item() for name, p in self.model.named_parameters()}})
         self.path.write_text(json.dumps(self.rows[-500:] * 3, indent=1))  # log all of it
 
 

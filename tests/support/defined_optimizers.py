@@ -21,9 +21,7 @@ class Defined:
             `rate_factor`, a factor on it.
     """
 
-    def __init__(
-        self, named: list[tuple[str, nn.Parameter]], settings: Settings, own: dict[str, Settings] | None = None
-    ) -> None:
+    def __init__(self, named: list[tuple[str, nn.Parameter]], settings: Settings, own: dict[str, Settings] | None = None) -> None:
         self.names, self.params = [name for name, _ in named], [param for _, param in named]
         self.settings, self.count = settings, 0
         self.own = [settings | (own or {}).get(name, {}) for name in self.names]

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from accel.errors import ConfigError, nearest
-from accel.parts import Augment, Average, Backend, Clip, Group, Objective, Optim, Part, Rate, Schedule
+from accel.parts import Augment, Average, Backend, Clip, Group, Objective, Optim, Part, Rate, Schedule, Shape
 
 __all__ = ["RECIPE", "Candidate", "candidates", "judged_by", "needs_process"]
 
 Candidate = tuple[str, ...]
 """Names of plugins that are left out together."""
-RECIPE: tuple[type[Part], ...] = (Augment, Average, Clip, Group, Objective, Optim, Rate, Schedule)
+RECIPE: tuple[type[Part], ...] = (Augment, Average, Clip, Group, Objective, Optim, Rate, Schedule, Shape)
 """Parts that change what is learnt from the same updates. Their plugins are judged by the loss after equal time."""
 
 

@@ -12,11 +12,11 @@ from torch import nn
 from accel.engine.request import RunRequest
 from accel.engine.select_parts import as_list, make_plugin
 from accel.errors import ConfigError
-from accel.parts import Part, Probe, Stop, Watch
+from accel.parts import Folding, Part, Probe, Stop, Watch
 
 __all__ = ["OBSERVERS", "named_plugins", "trial_request"]
 
-OBSERVERS: tuple[type[Part], ...] = (Probe, Stop, Watch)
+OBSERVERS: tuple[type[Part], ...] = (Folding, Probe, Stop, Watch)
 """Parts that change no update. They are in no trial."""
 
 

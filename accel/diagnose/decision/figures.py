@@ -177,6 +177,7 @@ class RunFigures:
         evaluation: spread over the updates between two evaluations.
         checkpoint: spread over the updates between two checkpoints.
         watches: what happens after each update, by the name of the watch.
+        unmeasured: watches that could not be measured, each with the reason.
         gather: a batch of the data out of memory, as `resident` has it.
         swaps: pages that went to or came from the swap meanwhile.
     """
@@ -210,5 +211,6 @@ class RunFigures:
     evaluation: float = 0.0
     checkpoint: float = 0.0
     watches: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
     gather: float = 0.0
     swaps: int = 0

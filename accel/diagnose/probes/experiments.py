@@ -15,9 +15,9 @@ from torch import nn
 from accel.compare import Limits, SpeedRatio, interleave
 from accel.device.cpu.thread_trial import mean_seconds
 from accel.device.memory_peak import AllocationPeak
+from accel.diagnose.changes.unmeasured import can_be_fused, may_cast, may_turn, unmeasured
 from accel.diagnose.decision.figures import Experiment
 from accel.diagnose.probes.probed_run import ProbedRun
-from accel.diagnose.probes.unmeasured import can_be_fused, may_cast, may_turn, unmeasured
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, TrainingError

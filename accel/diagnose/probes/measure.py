@@ -82,6 +82,7 @@ class Measurer:
         self.watches = watches
         self.left_out: list[str] = []
         self.lines: dict[str, CodeLine] = {}
+        self.unmeasured: dict[str, str] = {}
         self.began = perf_counter()
 
     def measure(self) -> Measurement:
@@ -155,6 +156,7 @@ class Measurer:
             if name != "watches" or self.watches:
                 self.announce(words)
             figures[name] = probe()
+        figures["unmeasured"] = self.unmeasured
         return {**trained_weights(run), **{name: value for name, value in figures.items() if value is not None}}
 
     def announce(self, words: str) -> None:
@@ -165,7 +167,7 @@ class Measurer:
     def times_of_watches(self, probed: ProbedRun, seconds: float) -> dict[str, float]:
         """Return the seconds of watches in an update; those that could not be measured are told."""
         times = time_watches(probed, self.watches, self.settings.out, seconds)
-        self.left_out += [f"the watch {name} ({why})" for name, why in times.unmeasured.items()]
+        self.unmeasured = times.unmeasured
         if times.line is not None:
             self.lines["watches"] = times.line
         return times.seconds

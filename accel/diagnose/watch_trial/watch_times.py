@@ -100,7 +100,7 @@ def _measure(probed: ProbedRun, watches: Sequence[Watch], out: str | None, secon
                     trial = WatchTrial(probed, watch, out, sampler)
                     times.seconds[watch.name] = trial.seconds(seconds / len(watches))
                 except Exception as error:
-                    times.unmeasured[watch.name] = f"{type(error).__name__}: {error}"
+                    times.unmeasured[watch.name] = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
             line = sampler.busiest("watches")
     except OSError as error:
         times.unmeasured.update({watch.name: str(error) for watch in watches})

@@ -58,7 +58,7 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
     measure = BatchMetrics(run, metrics, batches, objects)
     with (
         undisturbed(run), torch.no_grad(), run.weights(), unmoved_model(run.unwrapped_model), objects.in_use(),
-        reading(run, batches) as batches_ahead,
+        reading(run, batches) as batches_ahead, parts.folding.evaluating(run),
     ):  # fmt: skip
         run.model.eval()
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)

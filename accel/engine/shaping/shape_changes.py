@@ -7,6 +7,7 @@ from torch import nn
 from accel.errors import ConfigError
 from accel.parts import Run
 from accel.parts.shared.trained_parameters import follow_replacements
+from accel.system.faults import point
 
 __all__ = ["change_shape"]
 
@@ -23,6 +24,7 @@ def change_shape(run: Run) -> bool:
     changes = {shape.name: replacements for shape in run.parts.shapes().values() if (replacements := shape.change(run)) is not None}
     if not changes:
         return False
+    point("shaping.changed")
     replacements = [replacement for each in changes.values() for replacement in each]
     check_ranks(run, list(changes))
     for replacement in replacements:
@@ -30,6 +32,7 @@ def change_shape(run: Run) -> bool:
     run.parts.layout.model(run.unwrapped_model)
     run.saved_buffers.collect(run.unwrapped_model)
     follow_replacements(run, replacements)
+    point("shaping.followed")
     return True
 
 

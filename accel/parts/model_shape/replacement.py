@@ -16,11 +16,14 @@ class Replacement(NamedTuple):
     old: Tensor
     new: Tensor
     carry: Callable[[Tensor], Tensor]
-    """Returns, of a tensor in the shape of `old` (its momentum, its average), the one in the shape of `new`."""
+    """Returns, of a tensor in the shape of `old` (its momentum, its average), the one in the shape of `new`; also of one that has a
+    single number in place of some dimensions (a factored moment)."""
 
     def carried(self, tensor: Tensor) -> Tensor:
         """Return what a tensor that is kept of `old` is of `new`; one of another shape, such as a counter, as it is."""
-        return self.carry(tensor) if tensor.shape == self.old.shape else tensor
+        sizes = tensor.shape if tensor.dim() == self.old.dim() > 0 else ()
+        is_alike = bool(sizes) and all(size in (1, full) for size, full in zip(sizes, self.old.shape, strict=True))
+        return self.carry(tensor) if is_alike or tensor.shape == self.old.shape else tensor
 
 
 def carry_states(states: MutableMapping[Any, Any], replacements: Sequence[Replacement]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from accel.parts.model_shape.replacement import Replacement
 from accel.parts.part import Part
 from accel.parts.run import Run
 
-__all__ = ["Branches", "Pruning", "Quantisation", "Shape", "Shipped"]
+if TYPE_CHECKING:
+    from accel.parts.grads import Grads
+    from accel.parts.watch import Trial
+
+__all__ = ["Branches", "Folding", "Pruning", "Quantisation", "Shape", "Shipped"]
 
 
 class Shipped(NamedTuple):
@@ -85,6 +90,9 @@ class Shape(Part):
         """
         return Shipped(model, structure)
 
+    def capture_blocker(self) -> str:
+        return "" if Shape in type(self).__bases__ else super().capture_blocker()
+
 
 @dataclass(eq=False)
 class Branches(Shape):
@@ -94,6 +102,42 @@ class Branches(Shape):
 @dataclass(eq=False)
 class Pruning(Shape):
     """Channels or weights that are taken away; plainest: none. It comes after Branches, whose channels it may have to cut."""
+
+    follows_length = False
+    """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
+
+    def explore(self, run: Run, trial: Trial) -> None:
+        """Try out on copies of the model what is going to be done to it. Called once, when the run is set up or resumed.
+
+        Args:
+            run: the run.
+            trial: gives windows of the training data; afterwards the run is what it was.
+
+        Raises:
+            ConfigError: for what cannot be done to this model.
+        """
+
+    def penalised(self, loss: Tensor) -> Tensor:
+        """Return the loss of a micro-batch, 0-dim, with a penalty that does not depend on the data; plainest: without one."""
+        return loss
+
+    def before_step(self, grads: Grads) -> None:
+        """See the gradients of the window before the optimiser does, and make zeros of those of weights that are gone."""
+
+    def after_step(self) -> None:
+        """See that the optimiser has made its step, or has left it out."""
+
+
+@dataclass(eq=False)
+class Folding(Shape):
+    """Layers that are one in evaluation; plainest: none. It comes before Quantisation, whose layers keep their own weights."""
+
+    def evaluating(self, run: Run) -> AbstractContextManager[None]:
+        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
+
+        The model is what it was at the end.
+        """
+        return nullcontext()
 
 
 @dataclass(eq=False)

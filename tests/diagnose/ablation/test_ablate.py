@@ -17,10 +17,13 @@ import accel
 from accel import Trainer
 from accel.compare import Limits, SpeedRatio
 from accel.diagnose.ablation import Ablation, Contribution, bench
+from accel.diagnose.ablation.ablated_plugins import judged_by
+from accel.diagnose.ablation.trial_request import named_plugins
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Part
-from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, OneCycle
+from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, FoldBN, OneCycle, Reparam
 from accel.testing.toy_run import Toy
+from tests.support.picture_toy import PictureToy
 from tests.support.worked_time import CLOCK, FASTER, SLOWER, Frail, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
 
 
@@ -107,6 +110,12 @@ def test_a_run_that_cannot_go_on_without_a_plugin_says_so(error: Exception, sent
     assert by_name["slow"].refusal == f"without slow: {sentence}"
     assert by_name["frail"].refusal == f"frail alone: {sentence}"
     assert by_name["quick"].verdict == "keep"
+
+
+def test_what_shapes_the_model_is_judged_by_its_loss_and_what_folds_it_is_in_no_trial() -> None:
+    plugins = named_plugins(PictureToy(plugins=[Reparam(), FoldBN(), SGD()], watch=())._request())
+    assert list(plugins) == ["reparam", "sgd"]
+    assert judged_by(("reparam",), plugins) == "loss"
 
 
 def test_a_recipe_is_judged_by_its_loss_after_equal_time() -> None:

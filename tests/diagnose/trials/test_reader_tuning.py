@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from accel.parts import Part
 from accel.plugins import Backend
 from accel.system.cpu.processor import Processor
 from accel.system.stop_signals import StopSignals
-from tests.support.worked_time import Readers, Timed, time_by_work
+from tests.support.worked_time import CLOCK, Readers, Timed, time_by_work
 
 LIMITS = Limits(min_rounds=2, max_rounds=2, step=1)
 
@@ -79,14 +80,24 @@ def test_no_more_readers_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.searches["count"].end == "more than 3 are not possible: the test says so"
 
 
-@pytest.mark.parametrize(("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads=2)], False)])
-def test_torchs_threads_are_chosen_too_unless_the_user_has(plugins: list[Part], chosen: bool) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        found = tuned(Readers(seconds=1.0), *plugins)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert ("threads" in found.searches) == chosen
-    assert not any(key == "plugins.backend.threads" for key, _ in found.settings), "fewer are not faster here"
+class Crowded(Readers):
+    """Readers beside which each of torch's threads costs an update half a second."""
+
+    def epoch(self, batches: Any, epoch: int, start: int) -> Any:
+        for batch in super().epoch(batches, epoch, start):
+            CLOCK.advance(0.5 * torch.get_num_threads())
+            yield batch
+
+
+@pytest.mark.parametrize(("plugins", "chosen"), [([], 1), ([Backend()], 1), ([Backend(threads=4)], None)])
+def test_torchs_threads_are_chosen_too_unless_the_user_has(
+    plugins: list[Part], chosen: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = [4]  # real ones would wait for each other where tests have one core
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setitem(reader_tuning.DEPTHS, "crowded", "depth")
+    with arm(Crowded(seconds=1.0), *plugins) as made:
+        settings = dict(tune_readers(made, "crowded", LIMITS).settings)
+        assert settings.get("plugins.backend.threads") == chosen
+        assert threads[-1] == 4, "afterwards there are as many as before"

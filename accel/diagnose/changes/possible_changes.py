@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from accel.data.batches.mapped import MapBatches
+from accel.diagnose.changes.typed_changes import in_python, plugin_overrides
+from accel.diagnose.changes.unmeasured import may_cast, may_turn, unmeasured
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.remedies import Possible
 from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.timing import taken_in_turn
-from accel.diagnose.probes.typed_changes import in_python, plugin_overrides
-from accel.diagnose.probes.unmeasured import may_cast, may_turn, unmeasured
 from accel.engine.advice.data_advice import MEMORY_FACTOR, dataset_suggestions, fits_in_memory, plugin_override, suggestions
 from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
