@@ -22,7 +22,14 @@ from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, blocks_of, where
 pytestmark = pytest.mark.slow
 
 INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
-PYTHON = [page for page in PAGES if any(block.language == "python" and not INCLUDE.match(block.text) for block in blocks_of(page))]
+
+
+def is_run(block: Block) -> bool:
+    """Return whether a block is Python of its own, and not marked as one that takes too long."""
+    return block.language == "python" and not INCLUDE.match(block.text) and not block.note.startswith("not run: ")
+
+
+PYTHON = [page for page in PAGES if any(map(is_run, blocks_of(page)))]
 """Pages with code of their own; the examples that others include have tests of their own."""
 NOT_RUN = Counter(
     {
@@ -59,7 +66,7 @@ def names() -> dict[str, Any]:
 def test_the_python_of_a_page(page: str, here: Path) -> None:
     namespace = names()
     for block in blocks_of(page):
-        if block.language != "python" or INCLUDE.match(block.text):
+        if not is_run(block):
             continue
         code = compile("\n" * block.line + block.text, ROOT / page, "exec", dont_inherit=True)
         package = block.note.removeprefix("needs: ") if block.note.startswith("needs: ") else ""
