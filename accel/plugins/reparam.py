@@ -14,8 +14,8 @@ Costs   while it trains, the arithmetic of the branches, and their activations:
         an update took 1.52 times as long with repvgg (1.11 to 2.09), 1.88 with
         acnet (1.13 to 3.14), the model that is merged 1.00 (0.91 to 1.10) and
         0.98 (0.92 to 1.04): 7 convolutions, 32 pictures of 32 pixels, one thread
-        of an AMD EPYC, 2026-11-29, n=12 rounds, bounds of 99 %, beside others that
-        took nine tenths of the cores (`benchmarks/shapes.py`).
+        of an AMD EPYC, 2026-11-29, n=12 rounds for the updates, 36 and 56 for the
+        merged ones, bounds of 99 %, on a busy machine (`benchmarks/shapes.py`).
 Source  Ding et al., RepVGG, arXiv 2101.03697; Ding et al., ACNet, arXiv
         1908.03930. `start=paper` is their initialisation: new convolutions as
         torch makes them, and the scale of every norm that of the model's own,

@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import accel
@@ -19,15 +18,9 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cifar10.py"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
-            for number in range(6):
-                image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
-    return tmp_path / "pictures"
+    drawn = pytest.importorskip("tests.support.drawn_images", reason="the pictures need the extra images", exc_type=ImportError)
+    folders: Path = drawn.write_class_folders(tmp_path / "pictures")
+    return folders
 
 
 def test_results(root: Path, tmp_path: Path) -> None:

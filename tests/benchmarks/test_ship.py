@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -22,15 +21,9 @@ MODULES = ("ship", "ship_arms", "ship_table", "shipped_cost", "strided_convnets"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
-            for number in range(6):
-                image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
-    return tmp_path / "pictures"
+    drawn = pytest.importorskip("tests.support.drawn_images", reason="the pictures need the extra images", exc_type=ImportError)
+    folders: Path = drawn.write_class_folders(tmp_path / "pictures")
+    return folders
 
 
 @pytest.fixture

@@ -59,3 +59,15 @@ def write_noise(folder: Path, counts: dict[str, int], height: int, width: int, n
             for number in range(count):
                 noise = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
                 Image.fromarray(noise).save((place / "more" if nested and number == 1 else place) / f"{number}.jpg")
+
+
+def write_class_folders(root: Path) -> Path:
+    """Write six JPEGs of noise, 32 x 32, for each of two classes of a training and a test split, and return the folder."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(6):
+                Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
+    return root

@@ -43,15 +43,15 @@ class Hints:
 
     def __init__(self, student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str], seed: int) -> None:
         self.pairs = dict(pairs)
-        widths = {mine: _widths(student, teacher, mine, theirs) for mine, theirs in self.pairs.items()}
+        widths = {of_student: _widths(student, teacher, of_student, of_teacher) for of_student, of_teacher in self.pairs.items()}
         generator = torch.Generator().manual_seed(seed)
         values = dict[str, Tensor]()
         self.projections = dict[str, str]()
         """Names of the parameters of each projection without their ends, by the name of the student's module."""
-        for number, (mine, (width, wanted)) in enumerate(widths.items()):
+        for number, (of_student, (width, wanted)) in enumerate(widths.items()):
             if width != wanted:
                 bound, stem = 1 / sqrt(width), f"distill_hint{number}"
-                self.projections[mine] = stem
+                self.projections[of_student] = stem
                 weight = torch.empty(wanted, width).uniform_(-bound, bound, generator=generator)  # as of nn.Linear
                 values |= {
                     f"{stem}_weight": weight,
@@ -78,38 +78,38 @@ class Hints:
         Raises:
             ConfigError: for features that are no tensors, were not computed, or cannot be projected on one another.
         """
-        mine, theirs = self.of_student.take(), self.of_teacher.take()
-        losses = [self._pair_loss(name, other, mine.get(name), theirs.get(other)) for name, other in self.pairs.items()]
+        of_student, of_teacher = self.of_student.take(), self.of_teacher.take()
+        losses = [self._pair_loss(name, other, of_student.get(name), of_teacher.get(other)) for name, other in self.pairs.items()]
         return torch.stack(losses).sum()
 
-    def _pair_loss(self, name: str, other: str, mine: Any, theirs: Any) -> Tensor:
-        for owner, module, feature in (("student", name, mine), ("teacher", other, theirs)):
+    def _pair_loss(self, name: str, other: str, of_student: Any, of_teacher: Any) -> Tensor:
+        for owner, module, feature in (("student", name, of_student), ("teacher", other, of_teacher)):
             if not isinstance(feature, Tensor) or feature.dim() < 2:
                 problem = "is not called" if feature is None else f"returns {describe(feature)}"
                 raise ConfigError(f"distill.hints: {module} of the {owner} {problem}; name a module that returns a tensor")
-        channel = _channel(mine.shape, theirs.shape)
-        mine, theirs = mine.movedim(channel, -1), theirs.movedim(channel, -1)
+        channel = _channel(of_student.shape, of_teacher.shape)
+        of_student, of_teacher = of_student.movedim(channel, -1), of_teacher.movedim(channel, -1)
         if name in self.projections:
             weight, bias = (self.added[f"{self.projections[name]}_{end}"] for end in ("weight", "bias"))
-            if weight.shape[1] == mine.shape[-1]:
-                mine = F.linear(mine, weight, bias)
-        if mine.shape != theirs.shape:
+            if weight.shape[1] == of_student.shape[-1]:
+                of_student = F.linear(of_student, weight, bias)
+        if of_student.shape != of_teacher.shape:
             raise ConfigError(
-                f"distill.hints: {name} of the student gives {tuple(mine.shape)}, channels last, and {other} of the teacher "
-                f"{tuple(theirs.shape)}, which no projection of channels makes equal; name modules at the same place"
+                f"distill.hints: {name} of the student gives {tuple(of_student.shape)}, channels last, and {other} of the teacher "
+                f"{tuple(of_teacher.shape)}, which no projection of channels makes equal; name modules at the same place"
             )
-        return F.mse_loss(widened(mine), widened(theirs))
+        return F.mse_loss(widened(of_student), widened(of_teacher))
 
     def describe(self) -> str:
         """Return the pairs in words, for the plan."""
         texts = [
-            f"{mine} follows {other}"
+            f"{of_student} follows {other}"
             + (
-                f" through a projection to {self.added[f'{self.projections[mine]}_bias'].numel()}"
-                if mine in self.projections
+                f" through a projection to {self.added[f'{self.projections[of_student]}_bias'].numel()}"
+                if of_student in self.projections
                 else ""
             )
-            for mine, other in self.pairs.items()
+            for of_student, other in self.pairs.items()
         ]
         return "; ".join(texts)
 
@@ -155,10 +155,10 @@ def width_of(module: nn.Module) -> int | None:
     return None
 
 
-def _widths(student: nn.Module, teacher: nn.Module, mine: str, theirs: str) -> tuple[int, int]:
+def _widths(student: nn.Module, teacher: nn.Module, of_student: str, of_teacher: str) -> tuple[int, int]:
     """Return the widths of a pair of modules, the student's first."""
     widths = []
-    for owner, model, name in (("student", student, mine), ("teacher", teacher, theirs)):
+    for owner, model, name in (("student", student, of_student), ("teacher", teacher, of_teacher)):
         names = [known for known, _ in model.named_modules() if known]
         if name not in names:
             hint = nearest(name, names) or f"; there is {', '.join(names[:8])}{' ...' * (len(names) > 8)}"
@@ -172,9 +172,9 @@ def _widths(student: nn.Module, teacher: nn.Module, mine: str, theirs: str) -> t
     return widths[0], widths[1]
 
 
-def _channel(mine: torch.Size, theirs: torch.Size) -> int:
+def _channel(of_student: torch.Size, of_teacher: torch.Size) -> int:
     """Return the dimension of the channels: the one in which the shapes differ, or else the second of pictures, or the last."""
-    differing = [dim for dim in range(1, min(len(mine), len(theirs))) if mine[dim] != theirs[dim]]
+    differing = [dim for dim in range(1, min(len(of_student), len(of_teacher))) if of_student[dim] != of_teacher[dim]]
     if len(differing) == 1:
         return differing[0]
-    return 1 if len(mine) >= 4 else -1
+    return 1 if len(of_student) >= 4 else -1

@@ -45,7 +45,7 @@ def _rest(split: TimeSplit) -> float:
 def _moment(figures: RunFigures, split: TimeSplit) -> float:
     """Return how many times as long updates took on the run's own data as those of the same batch, its waiting left out.
 
-    Both were measured, at two moments of the machine; what is predicted belongs to the first.
+    They were measured in turn: more than 1 is what reading costs beside its waiting, such as caches that it empties.
     """
     work = split.total - split.seconds["data"] - split.late - _rest(split)
     return work / (figures.same_batch.median + figures.phases.get("transfer", 0.0))

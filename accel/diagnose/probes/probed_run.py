@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from time import perf_counter, process_time
+from time import perf_counter
 
 import torch
 
 from accel.diagnose.decision.timing import Timing
 from accel.engine.training_run import TrainingRun
 from accel.parts import Window
-from accel.system.clock import PHASES, TRAINING
 
-__all__ = ["BLOCKS", "LEAST", "MOST", "TRIAL_RATE", "PhaseTimes", "ProbedRun", "in_blocks"]
+__all__ = ["BLOCKS", "LEAST", "MOST", "TRIAL_RATE", "ProbedRun", "in_blocks"]
 
 LEAST, MOST = 5, 400
 """Fewest and most updates that a time is taken of."""
@@ -22,21 +20,6 @@ BLOCKS = 12
 """Means that many short measurements are put together to."""
 TRIAL_RATE = 1e-4
 """Factor on the learning rate: the same batch again and again must not be learned until its gradients vanish, or explode."""
-
-
-@dataclass(frozen=True)
-class PhaseTimes:
-    """Times of repeated updates.
-
-    Args:
-        each: of an update.
-        busy: seconds of processor time of an update, of all threads of this process.
-        phases: mean seconds of each phase of `TRAINING`, by the clock of the run.
-    """
-
-    each: Timing
-    busy: float
-    phases: dict[str, float]
 
 
 class ProbedRun:
@@ -98,20 +81,15 @@ class ProbedRun:
         count = int(seconds / max(perf_counter() - started, 1e-6))
         return self.run.parts.parallel.highest([min(MOST, max(LEAST, count))])[0]
 
-    def time(self, call: Callable[[], object], seconds: float) -> PhaseTimes:
+    def time(self, call: Callable[[], object], seconds: float) -> Timing:
         """Return the times of a call that is repeated for some seconds. Ranks make as many calls each."""
-        count = self.count_for(call, seconds)
-        clock, times = self.run.clock, []
-        self.synchronise()
-        clock.lap(PHASES.index("other"))
-        before, busy = list(clock.spent), process_time()
-        for _ in range(count):
+        times = []
+        for _ in range(self.count_for(call, seconds)):
             started = perf_counter()
             call()
             self.synchronise()
             times.append(perf_counter() - started)
-        spent = {name: (clock.spent[number] - before[number]) / count for number, name in enumerate(TRAINING)}
-        return PhaseTimes(in_blocks(times), (process_time() - busy) / count, spent)
+        return in_blocks(times)
 
 
 def in_blocks(times: list[float]) -> Timing:

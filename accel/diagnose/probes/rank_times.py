@@ -34,7 +34,7 @@ def time_ranks(probed: ProbedRun, phases: Mapping[str, float], loader: Timing | 
                 loss.backward()  # type: ignore[no-untyped-call]
         run.unwrapped_model.zero_grad()
 
-    alone = probed.time(passes, seconds).each.range
+    alone = probed.time(passes, seconds).range
     reading, noise_of_this = 0.0 if loader is None else loader.median, (alone.high - alone.low) / 2
     synchronised, update = phases["forward"] + phases["backward"], phases["update"]
     rows = parts.parallel.gather((alone.middle, reading, synchronised, noise_of_this, update))

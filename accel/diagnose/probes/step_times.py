@@ -9,7 +9,7 @@ from time import perf_counter, process_time
 import torch
 
 from accel.diagnose.decision.timing import Timing
-from accel.diagnose.probes.probed_run import LEAST, PhaseTimes, ProbedRun, in_blocks
+from accel.diagnose.probes.probed_run import LEAST, ProbedRun, in_blocks
 from accel.engine.training_run import TrainingRun
 from accel.parts import Loader, Prefetch
 from accel.report.other_load import has_children
@@ -17,14 +17,29 @@ from accel.system.clock import OTHER, TRAINING, TRANSFER
 from accel.system.cpu.run_delay import RunDelay
 
 __all__ = [
-    "LOADER_SETTLE", "TURNS", "LoaderTimes", "OwnData", "SameBatch", "WholeSteps", "device_phases", "queueing_time", "reads_ahead",
-    "steps_in_turn", "time_loader",
+    "LOADER_SETTLE", "TURNS", "LoaderTimes", "OwnData", "PhaseTimes", "SameBatch", "WholeSteps",
+    "device_phases", "queueing_time", "reads_ahead", "steps_in_turn", "time_loader",
 ]  # fmt: skip
 
 LOADER_SETTLE = 8
 """Batches after which those that were read ahead are used up."""
 TURNS = 6
 """Turns of updates on the run's own data and of the same batch again, at most."""
+
+
+@dataclass(frozen=True)
+class PhaseTimes:
+    """Times of repeated updates.
+
+    Args:
+        each: of an update.
+        busy: seconds of processor time of an update, of all threads of this process.
+        phases: mean seconds of each phase of `TRAINING`, by the clock of the run.
+    """
+
+    each: Timing
+    busy: float
+    phases: dict[str, float]
 
 
 @dataclass(frozen=True)
