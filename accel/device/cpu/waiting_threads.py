@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -55,7 +55,7 @@ class WaitingThreads:
 
     def check(self) -> None:
         """Look whether threads wait for cores, and switch accordingly. Does nothing within a second of the last look."""
-        if not self.active or self.delay.seconds < INTERVAL or torch.get_num_threads() == 1:
+        if not self.switches or self.delay.seconds < INTERVAL:
             return
         share = self.delay.share()
         if share is None:
@@ -85,10 +85,23 @@ class WaitingThreads:
             self.slept += perf_counter() - self.short_since
             self.released, self.holders = None, []
 
+    @property
+    def switches(self) -> bool:
+        """Whether there is anything to switch."""
+        return self.active and torch.get_num_threads() > 1
+
+    def crowded(self, work: Callable[[], object], times: int) -> bool:
+        """Do work so many times, once where nothing can be switched; return whether threads waited for cores meanwhile."""
+        self.delay.share()
+        for _ in range(times if self.switches else 1):
+            work()
+        share = self.delay.share() if self.switches else None
+        return share is not None and share > CROWDED
+
     @contextmanager
     def sleeping(self) -> Iterator[None]:
         """Let threads that wait sleep at once meanwhile, where that can be switched."""
-        switch = self.active and self.released is None and torch.get_num_threads() > 1
+        switch = self.switches and self.released is None
         if switch:
             self.shorten()
         try:

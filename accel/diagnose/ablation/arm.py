@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from math import ceil, inf
 from statistics import fmean
 from time import perf_counter
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from accel.device.cpu.core_split import SETTLE
+from accel.device.cpu.waiting_threads import INTERVAL
 from accel.device.memory_peak import AllocationPeak, collect_tensors, tensor_bytes
 from accel.engine.build import build
 from accel.engine.evaluation.evaluate import evaluate
@@ -64,6 +65,8 @@ class Arm:
         self.waiting = self.waited = 0.0
         """Share of the last window in which the loop waited for its data."""
         self.loss: Tensor | None = None
+        self.threads_sleep = False
+        """Whether CPU threads that wait for one another sleep at once in a window: others need the cores (`calibrate`)."""
 
     def call(self, function: Callable[..., Answer], *args: Any) -> Answer:
         """Return what a function makes of this arm; one that may be in another process takes it there."""
@@ -126,7 +129,19 @@ class Arm:
         per_epoch = run.updates_per_epoch
         mean = samples / PROBED if run.train.samples is None or per_epoch is None else run.train.samples / per_epoch
         self.update_samples, self.update_seconds = mean, seconds
-        self.window()  # shapes that only later updates have
+        looks = run.parts.parallel.highest([max(1, ceil(INTERVAL / (self.updates * seconds)))])[0]
+        waiting = run.parts.backend.waiting
+        if waiting is None:
+            self.window()  # shapes that only later updates have
+        else:
+            self.threads_sleep = waiting.crowded(self.window, looks)
+
+    @contextmanager
+    def waiting_threads(self) -> Iterator[None]:
+        """Let CPU threads that wait sleep at once meanwhile, where the loop would have switched them by now."""
+        waiting = self.run.parts.backend.waiting
+        with waiting.sleeping() if self.threads_sleep and waiting is not None else nullcontext():
+            yield
 
     def window(self) -> float:
         """Make the updates of one window; return their seconds per sample, the same on every rank: those of the slowest.
@@ -134,7 +149,7 @@ class Arm:
         The first updates, which settle the run, are not timed.
         """
         parallel = self.run.parts.parallel
-        with self.trial() as update:
+        with self.waiting_threads(), self.trial() as update:
             for _ in range(self.settle):
                 update()
             self.wait()

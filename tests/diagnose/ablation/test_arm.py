@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 import torch
 
+from accel.device.cpu import waiting_threads
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import trial_request
 from accel.parts import Progress
@@ -57,3 +58,25 @@ def test_a_window_has_the_seconds_of_its_samples(arm: Arm) -> None:
     assert arm.update_seconds == 1.0
     assert arm.update_samples == pytest.approx(22 / 6)
     assert arm.window() == pytest.approx(1 / 4), "a second for four samples"
+
+
+@pytest.mark.parametrize(("crowded", "sleeps"), [(-1.0, True), (1e9, False)])
+def test_threads_that_wait_sleep_in_windows_where_the_loop_would_let_them(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch, crowded: float, sleeps: bool
+) -> None:
+    monkeypatch.setattr(waiting_threads, "CROWDED", crowded)  # threads waited for cores in any run, or in none
+    waiting, slept = arm.run.parts.backend.waiting, []
+    assert waiting is not None
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        if not waiting.switches:
+            pytest.skip("the threads of this torch are not GNU's")
+        arm.calibrate()
+        update = arm.make_update
+        monkeypatch.setattr(arm, "make_update", lambda windows: slept.append(waiting.released is not None) or update(windows))
+        arm.window()
+    finally:
+        torch.set_num_threads(before)
+    assert set(slept) == {sleeps}
+    assert waiting.released is None, "only in the windows: other runs share the process"
