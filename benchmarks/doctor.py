@@ -75,6 +75,7 @@ def measure(name: str, words: Sequence[str], seconds: float, trial: float) -> li
     def make(more: Sequence[str]) -> Callable[[], Any]:
         return partial(make_trainer, compose([*words, *more]))
 
+    read_once([Path(word.partition("=")[2]) for word in words if word.startswith(("task.root=", "task.path="))])
     trainer = make([])()
     trainer.command = "python -m accel.train"
     diagnosis = doctor(trainer, seconds=seconds, say=lambda line: print(f"{name}: {line}", flush=True))
@@ -91,6 +92,13 @@ def measure(name: str, words: Sequence[str], seconds: float, trial: float) -> li
             except (ConfigError, TrainingError) as error:
                 print(f"    {error}")
     return rows
+
+
+def read_once(paths: Sequence[Path]) -> None:
+    """Read every file of the data, so that predictions and measurements meet it in memory, as an epoch after the first does."""
+    for path in paths:
+        for file in [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]:
+            file.read_bytes()
 
 
 def row(name: str, diagnosis: Diagnosis, remedy: Remedy | None, measured: dict[str, Any] | None) -> dict[str, Any]:

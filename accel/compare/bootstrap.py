@@ -18,6 +18,9 @@ TRIM = 0.2
 RESAMPLES = 2000
 """Samples that are drawn from the measured values. They are the same in each call, so equal values have equal bounds."""
 
+ROUNDING = 1e-12
+"""Share of the largest value below which values differ by rounding alone."""
+
 
 class Bounds(NamedTuple):
     """An estimate, and the interval that holds the true value."""
@@ -56,10 +59,10 @@ def studentized_bounds(values: Sequence[float] | Floats, level: float = LEVEL) -
         return Bounds(float(centre), -np.inf, np.inf)
     drawn = np.random.default_rng(0).integers(len(sample), size=(RESAMPLES, len(sample)))
     centres, errors = _location_and_error(sample[drawn])
-    distances = np.abs(centres - centre)
+    distances, rounding = np.abs(centres - centre), ROUNDING * float(np.abs(sample).max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(distances == 0, 0.0, distances / errors)
-    reach = error * float(np.quantile(scores, level, method="higher")) if error else 0.0
+        scores = np.where(distances <= rounding, 0.0, distances / errors)
+    reach = error * float(np.quantile(scores, level, method="higher")) if error > rounding else 0.0
     return Bounds(float(centre), float(centre - reach), float(centre + reach))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.decision.figures import BatchFit, Beside, CodeLine, Experiment, OperatorMix, RankTimes, RunFigures, fit_batches
-from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
+from accel.diagnose.decision.figures import BatchFit, CodeLine, Experiment, OperatorMix, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.prediction import PREDICTIONS
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
 from accel.diagnose.decision.timing import Range, Timing
@@ -197,6 +197,10 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         "host-bound",
         "",
     ),
+    "pictures of the first epoch": (
+        figures(step=near(0.3), wait=near(0.2), disk_bytes=64_000), "data-bound",
+        "1 kB of each sample come from the disk, and from memory later if all of them fit there",
+    ),
     "memory in the swap": (figures(swaps=2000), "memory-bound", "2,000 pages in each update"),
 }  # fmt: skip
 
@@ -251,35 +255,6 @@ def test_time_outside_of_operators_counts_where_it_is_more_than_what_does_not_gr
     assert more.total == pytest.approx(split_time(case).total)
 
 
-def simulated(samples: int, update: float, beside: Beside, updates: int = 400) -> float:
-    """Seconds of an update in a run whose readers fill two batches ahead, in small steps of time."""
-    step, ready, computed, time, done = min(update, samples / beside.rate) / 200, 0.0, 0.0, 0.0, 0
-    computing = False
-    while done < updates:
-        if not computing and ready >= samples:
-            ready, computed, computing = ready - samples, 0.0, True
-        reading = ready < samples  # one batch ahead
-        if reading:
-            ready += step * (beside.rate if computing else max(beside.alone, beside.rate))
-        if computing:
-            computed += step / (max(update, beside.update) if reading else update)
-            computing = computed < 1
-            done += not computing
-        time += step
-    return time / updates
-
-
-@pytest.mark.parametrize(
-    ("rate", "alone", "slowed"),
-    [(2000.0, 2000.0, 0.1), (900.0, 1200.0, 0.14), (500.0, 900.0, 0.16), (300.0, 310.0, 0.11), (640.0, 640.0, 0.2)],
-)
-def test_an_update_beside_readers_takes_as_long_as_a_simulation_of_both(rate: float, alone: float, slowed: float) -> None:
-    beside = Beside(rate, alone, slowed)
-    predicted = step_beside_readers(64, 0.1, beside)
-    assert predicted.middle == pytest.approx(simulated(64, 0.1, beside), rel=0.03)
-    assert predicted.low <= predicted.middle <= predicted.high
-
-
 POSSIBLE = [
     Possible("threads", "'+plugins=[threads]'", ("data",), count=2),
     Possible("resident", "'+plugins=[resident]'", ("data", "transfer")),
@@ -291,7 +266,7 @@ POSSIBLE = [
 
 def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not() -> None:
     run = replace(
-        CASES["pictures by Pillow"][0], read_rates={2: Beside(700.0, 800.0, 0.12)}, gather=0.0005,
+        CASES["pictures by Pillow"][0], reader_steps={0: near(0.25), 2: near(0.13)}, gather=0.0005,
         experiments={"amp": Experiment(SpeedRatio(2.0, 1.9, 2.1, 12))},
     )  # fmt: skip
     remedies = rank_remedies(run, split_time(run), POSSIBLE)
@@ -341,7 +316,7 @@ def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
 
 def test_what_a_rank_reads_late_can_be_taken_away_by_readers() -> None:
     case = CASES["a rank that reads slowly, as it sees it itself"][0]
-    readers = replace(case, read_rates={2: Beside(6000.0, 6000.0, 0.101)})
+    readers = replace(case, reader_steps={0: near(0.35), 2: near(0.101)})
     (remedy,) = rank_remedies(readers, split_time(readers), POSSIBLE[:1])
     assert remedy.ceiling == pytest.approx(0.35 / 0.101, rel=0.02), "all of its wait, its part that others wait for too"
     assert remedy.speed_up is not None
@@ -358,7 +333,7 @@ def test_what_takes_a_share_of_a_part_away_has_a_lower_ceiling() -> None:
 
 
 def test_readers_are_no_remedy_where_nobody_waits_whatever_moment_the_updates_were_of() -> None:
-    slow_moment = figures(step=near(0.15), wait=near(0.001), read_rates={2: Beside(5000.0, 6000.0, 0.101)})
+    slow_moment = figures(step=near(0.15), wait=near(0.001), reader_steps={0: near(0.15), 2: near(0.149)})
     assert rank_remedies(slow_moment, split_time(slow_moment), POSSIBLE[:2]) == []
     after = PREDICTIONS["resident"](slow_moment, split_time(slow_moment), 0)
     assert after is not None

@@ -66,7 +66,7 @@ def test_a_folder_of_pictures_is_bound_by_its_data(pictures: Path) -> None:
     assert diagnosis.split.share("data") > 0.6
     assert diagnosis.remedies[0].change.name == "resident"
     assert diagnosis.remedies[0].change.words == ("+plugins=[resident]",)
-    assert 2 in diagnosis.figures.read_rates, "where others take the cores, more readers may bring nothing"
+    assert 2 in diagnosis.figures.reader_steps, "where others take the cores, more readers may bring nothing"
     assert diagnosis.machine.disk is not None
 
 

@@ -65,7 +65,7 @@ def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
         name = ("threads" if batches.has_fill else "workers") if type(loader) is Loader else loader.name
         untold = figures.cores > 1 or run.parts.parallel.world_size > 1  # then no readers are measured
         unknown = [figures.cores] if type(loader) is Loader and untold else []
-        for count in list(figures.read_rates) or unknown:
+        for count in [count for count in figures.reader_steps if count] or unknown:
             settings = {} if count == figures.cores and type(loader) is Loader else {"count": count}
             memory = SLOTS * _bytes_of_batch(batches)
             yield change(run, name, name, ("data",), settings, count=count, memory=memory or None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from accel.compare import SpeedRatio
 from accel.diagnose.decision.timing import Timing
 
-__all__ = ["SMALL", "BatchFit", "Beside", "CodeLine", "Experiment", "OperatorMix", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["SMALL", "BatchFit", "CodeLine", "Experiment", "OperatorMix", "RankTimes", "RunFigures", "fit_batches"]
 
 SMALL = 8
 """Samples up to which a batch belongs to the line, however small the run's own is."""
@@ -78,21 +78,6 @@ class CodeLine:
 
     text: str
     share: float
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Readers at work beside updates of one and the same batch.
-
-    Args:
-        rate: samples a second that they read meanwhile.
-        alone: samples a second that they read while nothing else runs.
-        update: seconds of an update meanwhile.
-    """
-
-    rate: float
-    alone: float
-    update: float
 
 
 @dataclass(frozen=True)
@@ -171,7 +156,8 @@ class RunFigures:
             there is one.
         host_reads: numbers read on the host in an update, by line of code.
         operators: of the passes; None if they were not looked at.
-        read_rates: samples a second, by the number of readers beside the updates.
+        reader_steps: update with the wait for its data, by the number of readers that bring it; by 0 as the run has it.
+            Empty if that was not measured.
         experiments: by name, such as `amp`.
         ranks: times of all ranks; None for one.
         evaluation: spread over the updates between two evaluations.
@@ -180,6 +166,7 @@ class RunFigures:
         unmeasured: watches that could not be measured, each with the reason.
         gather: a batch of the data out of memory, as `resident` has it.
         swaps: pages that went to or came from the swap meanwhile.
+        disk_bytes: of the data, what came from a disk, since it was not in the system's cache of files; 0 where others read.
     """
 
     device: str
@@ -205,7 +192,7 @@ class RunFigures:
     lines: Mapping[str, CodeLine] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
     operators: OperatorMix | None = None
-    read_rates: Mapping[int, Beside] = field(default_factory=dict)
+    reader_steps: Mapping[int, Timing] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     ranks: RankTimes | None = None
     evaluation: float = 0.0
@@ -214,3 +201,4 @@ class RunFigures:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     gather: float = 0.0
     swaps: int = 0
+    disk_bytes: int = 0

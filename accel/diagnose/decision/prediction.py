@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
-from accel.diagnose.decision.figures import Beside, RunFigures
+from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.time_split import TimeSplit
 from accel.diagnose.decision.timing import Range, taken_in_turn
 
-__all__ = ["PREDICTIONS", "Prediction", "step_beside_readers"]
+__all__ = ["PREDICTIONS", "Prediction"]
 
 Prediction = Callable[[RunFigures, TimeSplit, int], Range | None]
 """Function of figures, split and count to the seconds of an update, for as many samples as now; None if nothing tells."""
 
 
-def step_beside_readers(samples: int, update: float, beside: Beside) -> Range:
-    """Return the seconds of an update whose data is read ahead beside it.
-
-    Readers work until the next batch is there, and slow the update down meanwhile; then it goes on undisturbed. Where they are
-    not done when it is, they go on undisturbed. Bounds are the two rates without and with each other all of the time.
-
-    Args:
-        samples: of an update.
-        update: its seconds, while nobody reads.
-        beside: readers and updates beside each other.
-    """
-    reading = samples / beside.rate
-    slowed = max(update, beside.update)
-    if reading <= slowed:
-        middle = reading + (1 - reading / slowed) * update
-    else:
-        middle = slowed + (samples - beside.rate * slowed) / max(beside.alone, beside.rate)
-    low = max(update, samples / max(beside.alone, beside.rate))
-    return Range(middle, min(low, middle), max(middle, slowed, reading))
-
-
 def _rest(split: TimeSplit) -> float:
     """Return the seconds of what comes between the updates."""
     return split.between
+
+
+def _noisy(seconds: float, figures: RunFigures) -> Range:
+    """Return seconds with the bounds of a measurement: of updates on the run's own data over those of one batch, in turn."""
+    noise = taken_in_turn(figures.step, figures.same_batch)
+    return Range(seconds, seconds * min(1.0, noise.low / noise.ratio), seconds * max(1.0, noise.high / noise.ratio))
 
 
 def _moment(figures: RunFigures, split: TimeSplit) -> float:
@@ -52,14 +36,12 @@ def _moment(figures: RunFigures, split: TimeSplit) -> float:
 
 
 def _readers(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
-    if count not in figures.read_rates:
+    """Return the seconds where readers bring the data: as many times less as updates took with them, in turn with those without."""
+    times = figures.reader_steps
+    if count not in times:
         return None
-    moment, beside = _moment(figures, split), figures.read_rates[count]
-    update = moment * (figures.same_batch.median + figures.phases.get("transfer", 0.0))
-    beside = replace(beside, update=moment * beside.update)
-    noise = figures.same_batch.range.scaled(1 / figures.same_batch.median)
-    step = step_beside_readers(figures.samples, update, beside)
-    return Range(step.middle, step.low * noise.low, step.high * noise.high) + _rest(split)
+    faster, rest = Range.of_ratio(taken_in_turn(times[0], times[count])), _rest(split)
+    return Range.exact(split.total - rest).over(faster) + rest
 
 
 def _prefetch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
@@ -75,7 +57,7 @@ def _prefetch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None
 
 
 def _resident(figures: RunFigures, split: TimeSplit, count: int) -> Range:
-    step = figures.same_batch.range
+    step = _noisy(figures.same_batch.median, figures)
     gathered = Range(step.middle + figures.gather, step.low, step.high + 2 * figures.gather)
     return gathered.scaled(_moment(figures, split)) + _rest(split)
 
@@ -105,16 +87,12 @@ def _larger_batch(figures: RunFigures, split: TimeSplit, count: int) -> Range | 
     passes = split.seconds["overhead"] + split.seconds["compute"] + split.seconds["threads"]
     saved = passes * (1 - after / count / before)
     saved += (split.seconds["update"] + split.seconds["communication"]) * (1 - 1 / count)
-    noise = figures.same_batch.range
-    left = split.total - saved
-    return Range(left, left * noise.low / noise.middle, left * noise.high / noise.middle)
+    return _noisy(split.total - saved, figures)
 
 
 def _less_often(part: str, figures: RunFigures, split: TimeSplit, count: int) -> Range:
     """Return the seconds where a part of the time comes `count` times less often."""
-    after = split.total - split.seconds[part] * (1 - 1 / count)
-    noise = figures.step.range
-    return Range(after, after - (noise.middle - noise.low), after + (noise.high - noise.middle))
+    return _noisy(split.total - split.seconds[part] * (1 - 1 / count), figures)
 
 
 def _hidden(part: str, figures: RunFigures, split: TimeSplit, count: int) -> Range:

@@ -75,7 +75,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
     Those without a prediction come last, by their ceilings.
     """
     rest = split.between
-    whole = figures.step.range + rest
+    whole = Range.exact(figures.step.median + rest)  # predictions have the noise, relative to it: a slow moment meets both
     remedies = []
     for change in possible:
         after = PREDICTIONS[change.name](figures, split, change.count) if change.name in PREDICTIONS else None
@@ -84,7 +84,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
         of_updates = None
         if after is not None and after.low > rest:
             most = split.without(*BETWEEN).ceiling(*change.parts)
-            of_updates = capped(figures.step.range.over(after + -rest), most)
+            of_updates = capped(Range.exact(figures.step.median).over(after + -rest), most)
         if min(ceiling, ceiling if speed_up is None else speed_up.middle) >= WORTH:
             remedies.append(Remedy(change, speed_up, ceiling, of_updates))
     return sorted(remedies, key=lambda remedy: (remedy.speed_up is None, -(remedy.speed_up or Range.exact(remedy.ceiling)).middle))

@@ -18,6 +18,8 @@ MANY = 1e6
 """Samples from which on it says nothing how many a batch would need; and weights that are worth a word."""
 MOSTLY = 50.0
 """Percent of the operators' time that are most of it."""
+COLD = 256
+"""Bytes of a sample that come from a disk, from which on its files were not in memory: less is code that is loaded."""
 THRASHING = 256
 """Pages to or from the swap in an update from which on memory is what is slow: a megabyte."""
 
@@ -36,7 +38,7 @@ def decide(figures: RunFigures, split: TimeSplit) -> Verdict:
 def details_of(figures: RunFigures, split: TimeSplit) -> dict[str, tuple[str, ...]]:
     """Return clauses on the cause of each verdict, by part."""
     return {
-        "data": (*_of_data(figures), *_line(figures, "data")),
+        "data": (*_of_data(figures), *_of_disk(figures), *_line(figures, "data")),
         "overhead": (*_of_overhead(figures), *_lines_of_passes(figures)),
         "compute": (*_of_compute(figures), *_line(figures, "backward")),
         "threads": _of_threads(figures),
@@ -73,6 +75,14 @@ def _of_data(figures: RunFigures) -> tuple[str, ...]:
         return (f"reading alone makes {rate:,.0f} samples/s, and {waits}",)
     cores = f"{busy / figures.loader.median:.1f} of {figures.cores} cores" if figures.cores > 1 else "the one core"
     return (f"reading alone makes {rate:,.0f} samples/s and keeps {cores} busy",)
+
+
+def _of_disk(figures: RunFigures) -> tuple[str, ...]:
+    """Return a clause on data that was not in memory yet: later epochs may find it there."""
+    each = figures.disk_bytes / max(figures.samples, 1)
+    if each < COLD:
+        return ()
+    return (f"{each / 1000:,.3g} kB of each sample come from the disk, and from memory later if all of them fit there",)
 
 
 def _of_overhead(figures: RunFigures) -> tuple[str, ...]:

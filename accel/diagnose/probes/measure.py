@@ -14,6 +14,7 @@ from accel.diagnose.code_lines.busiest_lines import busiest_lines
 from accel.diagnose.code_lines.outside_operators import outside_operators
 from accel.diagnose.decision.figures import CodeLine, RunFigures
 from accel.diagnose.decision.timing import Timing
+from accel.diagnose.machine.disk_reads import disk_bytes
 from accel.diagnose.machine.graphics_cards import GraphicsCard
 from accel.diagnose.machine.page_swaps import page_swaps
 from accel.diagnose.probes.batch_growth import growth
@@ -23,7 +24,7 @@ from accel.diagnose.probes.host_read_places import host_read_places
 from accel.diagnose.probes.operator_times import operator_mix
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
-from accel.diagnose.probes.readers_beside import gather_seconds, reader_counts, time_beside
+from accel.diagnose.probes.reader_steps import gather_seconds, reader_counts, time_readers
 from accel.diagnose.probes.run_costs import seconds_of_checkpoints, seconds_of_evaluations
 from accel.diagnose.probes.step_times import device_phases, queueing_time, steps_in_turn, time_loader
 from accel.diagnose.probes.thread_times import time_thread_counts
@@ -40,7 +41,7 @@ OF_VERDICT = ("fit", "evaluation", "checkpoint", "watches", "outside", "by_threa
 """Probes without which what takes most of the time may not be seen, or not where. Those that take little are always made."""
 LONGER = 2
 """Multiple of the time that they may take, all together."""
-OF_DATA = ("gather", "read_rates")
+OF_DATA = ("gather", "reader_steps")
 """Probes that tell how data would come faster."""
 WARM_UP = 3
 """Updates before anything is timed."""
@@ -95,10 +96,10 @@ class Measurer:
             for _ in range(WARM_UP):
                 probed.update()
             share = self.seconds / 10
-            swaps = page_swaps()
+            swaps, cold = page_swaps(), disk_bytes()
             self.announce("updates on the run's own data, and of the same batch again, in turn")
             steps, same = steps_in_turn(probed, 3 * share)
-            moved = (page_swaps() - swaps) // (2 * steps.count)
+            moved, cold = (page_swaps() - swaps) // (2 * steps.count), (disk_bytes() - cold) // steps.count
             self.update_seconds = same.each.median
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
@@ -114,7 +115,7 @@ class Measurer:
                 step=steps.step, wait=wait, same_batch=same.each, same_batch_busy=same.busy, loader=loader.window,
                 loader_busy=loader.busy, loader_idle=loader.idle,
                 phases={**phases, "transfer": steps.transfer}, host=queueing_time(probed),
-                micro_batches=probed.window.batches, batch_size=probed.batch_size, ranks=ranks, swaps=moved,
+                micro_batches=probed.window.batches, batch_size=probed.batch_size, ranks=ranks, swaps=moved, disk_bytes=cold,
                 **self.details(probed, same.each.median, waits=run.parts.parallel.any(wait.median > same.each.median)),
             )  # fmt: skip
         return Measurement(figures, self.left_out, cards)
@@ -129,7 +130,7 @@ class Measurer:
         """
         run, share = self.run, self.seconds / 10
         counts, in_threads = reader_counts(run, self.cores)
-        beside = partial(time_beside, probed, counts, in_threads, self.cores)
+        readers = partial(time_readers, probed, counts, in_threads, 2.5 * share)
         end = self.began + self.seconds
         threads = 25 * update if torch.get_num_threads() <= self.cores else 0.0  # too many make updates slow themselves
         figures: dict[str, Any] = {"lines": self.lines}
@@ -144,7 +145,7 @@ class Measurer:
             ("lines", "lines of code", 4 * update, lambda: self.busy_lines(probed, share / 2, figures)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("gather", "a batch out of memory", 0.1, lambda: gather_seconds(probed)),
-            ("read_rates", "readers beside updates", 1.2 * len(counts), beside),
+            ("reader_steps", "updates whose data readers bring, in turn with updates as they are", 1.2 * len(counts), readers),
             ("experiments", "other precision, layout and memory", 40 * update, lambda: run_experiments(probed, end)),
         )
         needed = ("fit", "operators", "host_reads", *(OF_DATA if waits else ()))
