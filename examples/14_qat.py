@@ -33,10 +33,10 @@ with TemporaryDirectory() as folder:
     )  # fmt: skip
     result = run.fit()
     integers = load(Path(folder, "shipped.safetensors"), model=net())
-    sizes = [Path(folder, name).stat().st_size for name in ("weights.safetensors", "shipped.safetensors")]
+    sizes = [Path(folder, name).stat().st_size for name in ("model.safetensors", "shipped.safetensors")]
 
 graph = pt2e_model(integers, (torch.zeros(2, 1, 8, 8),))
-pictures, classes = (torch.stack(list(column)) for column in zip(*((x, torch.as_tensor(y)) for x, y in test_set), strict=True))
+pictures, classes = test_set.tensors
 right = (graph(pictures).argmax(1) == classes).float().mean()
 print(integers[3])
 print(f"accuracy {result.metrics['accuracy']:.3f} with fake quantisation, {right:.3f} in integers; {sizes[0]:,} and {sizes[1]:,} bytes")

@@ -139,8 +139,11 @@ class QAT(Quantisation):
             try:
                 copy = self.original.eval()
                 calls = layer_calls(capture(copy, *first_call(copy, run.parts.update.user_losses()[0], batch)))
-                counts = {name: len(nodes) for name, nodes in calls.items() if name or not list(copy.children())}
-                self.chosen = choose_layers(copy, counts, self.kept(list(counts)))
+            except ConfigError as error:
+                raise ConfigError(f"{self.name}: {error}") from error
+            kept = self.kept(list(calls))
+            try:
+                self.chosen = choose_layers(copy, {name: len(nodes) for name, nodes in calls.items()}, kept)
             except ConfigError as error:
                 raise ConfigError(f"{self.name}: {error}") from error
         self.original = None
@@ -160,13 +163,14 @@ class QAT(Quantisation):
         for quantiser in self.quantisers:
             quantiser.seen.clear()  # of an evaluation in training mode
         freezes = self.last is not None and step >= self.last
-        due = self.observer == "histogram" and bool(self.quantisers) and (freezes or is_power_of_two(step - self.first))
+        moves = self.observer == "histogram" and self.is_placed and not self.is_frozen
+        due = moves and (freezes or is_power_of_two(step - self.first))
         if not self.chosen.layers or step < self.first or (self.follows(freezes) and not due):
             return None
         with run.user_state.follow_change():
             place_quantised(run.unwrapped_model, self.chosen.layers, self.inputs, self.observer)
             if due:
-                take_histograms(self.quantisers, lambda values: self.parallel.gather(values)[0])
+                take_histograms(list(quantisers_of(run.unwrapped_model).values()), lambda values: self.parallel.gather(values)[0])
             self.freeze_model(run.unwrapped_model, freezes)
         return []
 
@@ -212,7 +216,7 @@ class QAT(Quantisation):
             place_quantised(model, layers, structure["inputs"], structure["observer"])
         except (AttributeError, KeyError, StopIteration) as error:
             raise ConfigError(
-                f"it has layers of 8 bits, such as {layers[0]}, and this model has no such layer; give the model of the run"
+                f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the model of the run"
             ) from error
         for quantiser in quantisers_of(model).values():
             quantiser.observes = not structure["frozen"]
@@ -226,7 +230,7 @@ class QAT(Quantisation):
             return Shipped(model, structure)
         model, layers, norms = integer_model(model)
         inner = {"layers": layers, "inputs": structure["inputs"], "norms": norms, "integers": True}
-        return Shipped(model, inner if layers else {})
+        return Shipped(model, inner)
 
     def capture_blocker(self) -> str:
         return f"{self.name}.observer=histogram reads numbers on the host" if self.observer == "histogram" else ""

@@ -112,13 +112,12 @@ KINDS: dict[str, Callable[[], QAT]] = {
 TOGETHER: dict[str, Callable[[], list[Part]]] = {
     "ema, accumulate": lambda: [AdamW(lr=0.01), EMA(decay=0.8), Accumulate(steps=2)],
     "amp, channels_last": lambda: [AdamW(lr=0.01), AMP(force=True), ChannelsLast()],
-    "float16, guard": lambda: [AdamW(lr=0.01), AMP(dtype="float16", force=True, init_scale=2.0**40), FiniteGuard()],
+    "float16, guard": lambda: [AdamW(lr=0.01), AMP(dtype="float16", force=True, init_scale=2.0**24), FiniteGuard()],
     "compile": lambda: [AdamW(lr=0.01), Compile(backend="eager")],
-    "recompute": lambda: [AdamW(lr=0.01), Recompute()],
     "master_weights": lambda: [AdamW(lr=0.01), MasterWeights(force=True)],
     "step_in_backward": lambda: [AdamW(lr=0.01), StepInBackward()],
     "fold_bn": lambda: [AdamW(lr=0.01), FoldBN()],
-    "distill": lambda: [SGD(lr=0.1), Distill(teacher(), hints=["conv1"])],
+    "distill": lambda: [SGD(lr=0.1), Distill(teacher())],
 }
 CASES = [*((kind, "ema, accumulate") for kind in KINDS), *(("uint8", name) for name in TOGETHER if name != "ema, accumulate")]
 
@@ -131,7 +130,7 @@ def teacher() -> nn.Module:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_what_is_shipped_is_the_integers_of_the_training(kind: str, name: str, tmp_path: Path) -> None:
-    steps = {"epochs": 8} if "accumulate" in name else {}
+    steps = {"epochs": 8} if "accumulate" in name or "guard" in name else {}
     result = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path, **steps)
     assert "shipped.safetensors" in result.files
     trained, shipped = load(tmp_path), load(tmp_path / "shipped.safetensors")
@@ -156,7 +155,7 @@ def test_a_resumed_run_has_the_same_bits_from_every_update(kind: str, name: str,
     files = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]
     for file in files:
         manifest = json.loads(file.with_suffix(".json").read_text())
-        assert [entry["plugin"] for entry in manifest["structure"]] in (["qat"], [])
+        assert [entry["plugin"] for entry in manifest.get("structure", [])] in (["qat"], [])
         resumed = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / file.stem, resume=file, epochs=4)
         assert equal(weights(whole), weights(resumed)), file.stem
         assert whole.metrics == resumed.metrics, file.stem
@@ -167,7 +166,7 @@ def test_a_run_is_the_same_to_the_bit_until_it_begins() -> None:
     fit(SGD(lr=0.1), watch=[plain])
     result = fit(QAT(begin=4, freeze=None), SGD(lr=0.1), watch=[spy])
     same = [torch.equal(a, b) for a, b in zip(plain.losses, spy.losses, strict=True)]
-    assert same == [True] * 5 + [False] * 5, "update 5 sees ranges, and the next is the first in 8 bits"
+    assert same == [True] * 4 + [False] * 6
     assert [name for name, _ in result.model.named_parameters()] == [name for name, _ in Net().named_parameters()]
 
 
@@ -179,7 +178,7 @@ def test_ranges_and_norms_stand_still_from_freeze_on() -> None:
             states.append({name: value.clone() for name, value in self.run.unwrapped_model.named_buffers()})
 
     result = fit(QAT(freeze=6), SGD(lr=0.1), watch=[Look()])
-    for name in ("conv1.input_quantiser.low", "bn0.running_mean", "bn1.running_var", "bn1.num_batches_tracked"):
+    for name in ("conv1.input_quantiser.high", "bn0.running_mean", "bn1.running_var", "bn1.num_batches_tracked"):
         moves = [not torch.equal(one[name], other[name]) for one, other in zip(states, states[1:], strict=False)]
         assert moves == [True] * 5 + [False] * 4, name
     assert len(names_of(result.model, FrozenNorm)) == 2
@@ -221,11 +220,37 @@ def test_runs_go_on_from_each_other(tmp_path: Path) -> None:
 
 
 def test_other_plugins_that_shape_the_model_come_first(tmp_path: Path) -> None:
-    fit(Reparam(layers=["conv1"]), Prune(end=2, multiple=4), QAT(begin=1, freeze=6), AdamW(lr=0.01), out=tmp_path)
-    trained, shipped = load(tmp_path), load(tmp_path / "shipped.safetensors")
-    assert names_of(shipped, IntegerLayer) == ["stem", "conv2", "hidden", "head"], "what has branches stays in floats"
-    with torch.no_grad():
-        assert torch.allclose(trained(PICTURES), shipped(PICTURES), atol=0.05)
+    for name, first in (("branches", Reparam(layers=["conv1"])), ("cut", Prune(end=2, multiple=4))):
+        fit(first, QAT(begin=1, freeze=6), AdamW(lr=0.01), out=tmp_path / name)
+        trained, shipped = load(tmp_path / name), load(tmp_path / name / "shipped.safetensors")
+        # what has branches stays in floats
+        assert names_of(shipped, IntegerLayer) == [layer for layer in LAYERS if (name, layer) != ("branches", "conv1")]
+        with torch.no_grad():
+            assert torch.allclose(trained(PICTURES), shipped(PICTURES), atol=0.05), name
+    assert shipped.get_buffer("conv1.weight").shape[0] == 4
+
+
+class Block(nn.Module):
+    """A block that a model repeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(8, 8), nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(x)).relu() + x  # type: ignore[no-any-return]
+
+
+class Blocks(Pictures):
+    """A model that repeats a block."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Sequential(Block(), Block(), Block()), nn.Linear(8, 3))
+
+
+def test_what_is_computed_twice_is_seen_once() -> None:
+    plain = fit(QAT(), SGD(lr=0.1), kind=Blocks)
+    assert equal(weights(plain), weights(fit(QAT(), SGD(lr=0.1), Recompute(), kind=Blocks)))
 
 
 class Asks(nn.Module):
@@ -285,7 +310,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "qat.freeze=2 is not after qat.begin=3": lambda: fit(QAT(begin=3, freeze=2)),
     "qat.begin=99 is not within the run of 10 updates": lambda: fit(QAT(begin=99)),
     "qat.observer must be moving_average or histogram, not 'mse'": lambda: fit(QAT(observer="mse")),  # type: ignore[arg-type]
-    "qat and lowbit": lambda: fit(QAT(), LowBit()),
+    "plugins lowbit and qat both provide Quantisation": lambda: fit(QAT(), LowBit()),
 }
 
 
@@ -298,7 +323,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(sentence: str) -> None:
 
 
 def test_the_line_that_cannot_be_captured_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"at .*test_qat.py:\d+ \(return -x if x.sum\(\) > 0 else x\): aten\.\w+, "):
+    with pytest.raises(ConfigError, match=r"at .*test_qat.py:\d+ \(return -x if x.sum\(\) > 0 else x\): in torch.Tensor.__bool__, "):
         fit(QAT(), kind=of(Asks), out=tmp_path / "run")
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import linecache
-import re
+import logging
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from accel.errors import ConfigError
@@ -36,15 +39,42 @@ def capture(
     Raises:
         ConfigError: if it cannot be captured; the sentence names the operator, and the user's line.
     """
-    shapes = pytree.tree_map(_free_batch, (inputs, dict(named or {}))) if dynamic_batch else None
+    by_name = dict(named or {})
+    shapes = pytree.tree_map(_free_batch, (*inputs, *by_name.values())) if dynamic_batch else None
+    operators = FailedOperator()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            if shapes is None:
-                return torch.export.export(model, inputs, dict(named or {})).module()
-            return torch.export.export(model, inputs, dict(named or {}), dynamic_shapes=(*shapes[0], *shapes[1].values())).module()
+        with _quiet(), torch.no_grad(), operators:
+            return torch.export.export(model, inputs, by_name, dynamic_shapes=shapes).module()
     except Exception as error:  # whatever torch trips over in the user's code
-        raise ConfigError(f"torch.export cannot capture {type(model).__name__}{_place(error)}: {_reason(error)}") from error
+        reason = f"{operators.name}, {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise ConfigError(f"torch.export cannot capture {type(model).__name__}{_place(error)}: {reason}") from error
+
+
+class FailedOperator(TorchFunctionMode):
+    """Mode that remembers the name of the operator in which an error arose."""
+
+    name = "in no operator"
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call an operator."""
+        try:
+            return func(*args, **(kwargs or {}))
+        except Exception:
+            self.name = f"in {torch.overrides.resolve_name(func) or getattr(func, '__name__', func)}"
+            raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Context in which torch neither warns nor logs nor prints: it shows its whole graph where it fails."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def layer_calls(graph: Any) -> dict[str, list[Any]]:
@@ -70,11 +100,3 @@ def _place(error: BaseException) -> str:
         return ""
     file, number = lines[-1]
     return f" at {file}:{number} ({linecache.getline(file, number or 0).strip()})"
-
-
-def _reason(error: BaseException) -> str:
-    """Return what torch says, in short: the operator if it names one, and its first sentence."""
-    text = str(error).strip()
-    found = re.search(r"aten[.:]+(\w+)", text)
-    operator = f"aten.{found[1]}, " if found else ""
-    return f"{operator}{type(error).__name__}: {' '.join(text.split())[:160]}"

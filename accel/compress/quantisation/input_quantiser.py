@@ -60,7 +60,7 @@ class InputQuantiser(nn.Module):
         self.kind, self.observes = kind, True
         self.seen = SeenRange(device)
         self.observer = histogram_observer(kind).to(device) if observer == "histogram" else None
-        for name, value in (("low", torch.inf), ("high", -torch.inf), ("scale", 1.0)):
+        for name, value in (("low", 0.0), ("high", 0.0), ("scale", 1.0)):
             self.register_buffer(name, torch.full((1,), value, device=device))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32, device=device))
         self.register_buffer("known", torch.zeros(1, dtype=torch.int64, device=device))
@@ -70,10 +70,10 @@ class InputQuantiser(nn.Module):
         own: Any = self
         if self.training and self.observes:
             (self.seen.add if self.observer is None else self.observer)(at_least_float32(x.detach()))
-        off = torch.zeros_like(own.known)
-        levels = torch.fused_moving_avg_obs_fake_quant(
-            x.float(), off, own.known, own.low, own.high, own.scale, own.zero_point, AVERAGING, *INPUT_LEVELS[self.kind], -1,
-        )  # fmt: skip
+        # what torch.fake_quantize_per_tensor_affine calls, with a switch that nobody reads on the host
+        levels, _ = torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
+            x.float(), own.scale, own.zero_point, own.known, *INPUT_LEVELS[self.kind]
+        )
         return levels.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -101,7 +101,7 @@ def fold_ranges(quantisers: Sequence[InputQuantiser], over_ranks: Callable[[Tens
     high = torch.where(first, high, before_high + AVERAGING * (high - before_high))
     low, high = torch.where(is_seen, low, before_low), torch.where(is_seen, high, before_high)
     known = torch.maximum(known, is_seen.to(known.dtype))
-    scale, zero_point = input_scale(torch.where(known != 0, low, 0.0), torch.where(known != 0, high, 1.0), modules[0].kind)
+    scale, zero_point = input_scale(low, high, modules[0].kind)
     values = {"low": low, "high": high, "scale": scale, "zero_point": zero_point, "known": known}
     for name, value in values.items():
         torch._foreach_copy_([getattr(each, name) for each in modules], list(value.split(1)))

@@ -28,7 +28,7 @@ def draw(seed: int, *shape: int) -> Tensor:
 def test_ranges_scales_and_levels_of_inputs_are_torchaos(kind: str) -> None:
     least, most = INPUT_LEVELS[kind]
     dtype = getattr(torch, kind)
-    theirs = pt2e.FusedMovingAvgObsFakeQuantize(
+    theirs = pt2e.FakeQuantize(
         observer=pt2e.MovingAverageMinMaxObserver, quant_min=least, quant_max=most, dtype=dtype, qscheme=torch.per_tensor_affine
     )
     ours = InputQuantiser(kind, CPU).train()
@@ -51,7 +51,7 @@ def test_ranges_scales_and_levels_of_inputs_are_torchaos(kind: str) -> None:
 def test_scales_and_levels_of_weights_are_torchaos(shape: tuple[int, ...], size: float) -> None:
     weight = draw(1, *shape) * size
     weight[0] = 0
-    theirs = pt2e.FusedMovingAvgObsFakeQuantize(
+    theirs = pt2e.FakeQuantize(
         observer=pt2e.MovingAveragePerChannelMinMaxObserver, quant_min=WEIGHT_LEVELS[0], quant_max=WEIGHT_LEVELS[1],
         dtype=torch.int8, qscheme=torch.per_channel_symmetric, averaging_constant=1.0, eps=EPSILON,
     )  # fmt: skip
