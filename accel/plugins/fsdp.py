@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from accel.device.dtensor import is_dtensor, local_shard
 from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
+from accel.parts.model_shape.model_structure import kinds_of_run, rebuilt, structure_of
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.input_cast import InputCast
@@ -117,6 +118,8 @@ class FSDP(ProcessGroup):
 
     def follow_parameters(self, run: Run) -> None:
         renew_dtypes(self.root)
+        if self.root is not None:
+            self.empty_copy = rebuilt(self.empty_copy, structure_of(run), kinds_of_run(run))
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         if model is not self.root:

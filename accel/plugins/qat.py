@@ -122,8 +122,8 @@ class QAT(Quantisation):
         if self.last is not None and self.last <= self.first:
             if self.changed("freeze"):
                 raise ConfigError(
-                    f"{self.name}.freeze={self.freeze:g} is not after {self.name}.begin={self.begin:g}, and no range would be known; "
-                    "set a later one, or null"
+                    f"{self.name}.freeze={self.freeze:g} is not after {self.name}.begin={self.begin:g}, and no range would be "
+                    "known; set a later one, or null"
                 )
             self.last = None  # a run of few updates
         self.parallel = run.parts.parallel
@@ -216,12 +216,12 @@ class QAT(Quantisation):
             place_quantised(model, layers, structure["inputs"], structure["observer"])
         except (AttributeError, KeyError, StopIteration) as error:
             raise ConfigError(
-                f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the model of the run"
+                f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the model of "
+                "the run"
             ) from error
         for quantiser in quantisers_of(model).values():
             quantiser.observes = not structure["frozen"]
-        if structure["frozen"]:
-            freeze_norms(model)
+        (freeze_norms if structure["frozen"] else thaw_norms)(model)
         return model
 
     @classmethod
@@ -241,7 +241,7 @@ class QAT(Quantisation):
         left = [f"{name}, which {reason}" for name, reason in self.chosen.left.items()]
         kept = f"; in floats: {listed(left, 2)}" if left else ""
         still = "" if self.last is None else f", ranges and norms stand still after update {self.last:,}"
-        return {"qat": f"{len(self.chosen.layers)} layers in 8 bits after update {self.first + 1:,}{still}{kept}"}
+        return {"qat": f"{len(self.chosen.layers)} layers in 8 bits after update {self.first:,}{still}{kept}"}
 
     def summary_notes(self) -> list[str]:
         if self.is_placed or not self.chosen.layers:

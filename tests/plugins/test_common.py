@@ -41,7 +41,7 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
     "a teacher that is let go of, and hints": lambda: Distill(toy_teacher(), anneal=True, hints=["1"], cache_mb=0),
     "binary inputs and weights": lambda: LowBit(kind="bnn", layers=["0"], keep=[]),
     "four bits": lambda: LowBit(kind="dorefa", keep=[], weight_bits=4, input_bits=4),
-    "eight bits by histograms, from an update on": lambda: QAT(begin=2, freeze=5, observer="histogram", inputs="int8"),
+    "eight bits with a sign, from an update on": lambda: QAT(begin=2, freeze=5, inputs="int8"),
     "a wide lr_range": lambda: LRRange(end=1e6, updates=15),
 }
 

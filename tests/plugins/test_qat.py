@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def test_ranges_and_norms_stand_still_from_freeze_on() -> None:
 
     result = fit(QAT(freeze=6), SGD(lr=0.1), watch=[Look()])
     for name in ("conv1.input_quantiser.high", "bn0.running_mean", "bn1.running_var", "bn1.num_batches_tracked"):
-        moves = [not torch.equal(one[name], other[name]) for one, other in zip(states, states[1:], strict=False)]
+        moves = [not torch.equal(one[name], other[name]) for one, other in pairwise(states)]
         assert moves == [True] * 5 + [False] * 4, name
     assert len(names_of(result.model, FrozenNorm)) == 2
 
@@ -323,7 +324,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(sentence: str) -> None:
 
 
 def test_the_line_that_cannot_be_captured_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"at .*test_qat.py:\d+ \(return -x if x.sum\(\) > 0 else x\): in torch.Tensor.__bool__, "):
+    with pytest.raises(ConfigError, match=r"at .*test_qat.py:\d+ \(return -x if x.sum\(\) .*\): in torch.Tensor.__bool__, "):
         fit(QAT(), kind=of(Asks), out=tmp_path / "run")
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
@@ -331,8 +332,8 @@ def test_the_line_that_cannot_be_captured_is_named_and_nothing_is_written(tmp_pa
 def test_the_plan_and_the_summary_say_what_is_done() -> None:
     spy = Spy()
     fit(QAT(begin=2, freeze=5, keep=["stem"]), watch=[spy], epochs=2)
-    expected = "4 layers in 8 bits after update 3, ranges and norms stand still after update 5; in floats: stem, which is named in keep"
-    assert spy.run.plan.facts["qat"] == expected
+    still = "ranges and norms stand still after update 5"
+    assert spy.run.plan.facts["qat"] == f"4 layers in 8 bits after update 2, {still}; in floats: stem, which is named in keep"
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

@@ -33,5 +33,7 @@ def first_call(model: nn.Module, loss: Callable[[nn.Module, Any], Any], batch: A
     finally:
         handle.remove()
     if not calls:
-        raise ConfigError("the loss calls parts of the model alone, and the whole of it has to be captured; give it a forward of its own")
+        raise ConfigError(
+            "the loss calls parts of the model alone, and the whole of it has to be captured; give the model a forward that does so"
+        )
     return calls[0]

@@ -45,7 +45,7 @@ def freeze_norms(model: nn.Module) -> int:
 
     They stay the same objects, and their weights are trained on.
     """
-    norms: list[Any] = [each for each in model.modules() if type(each) in FROZEN and getattr(each, "running_mean", None) is not None]
+    norms: list[Any] = [each for each in model.modules() if type(each) in FROZEN and each._buffers["running_mean"] is not None]
     for norm in norms:
         norm.__class__ = FROZEN[type(norm)]
         norm.eval()

@@ -8,7 +8,7 @@ from torch import Tensor
 from accel.compress.low_bits.straight_through import at_least_float32
 
 __all__ = [
-    "EPSILON", "INPUT_LEVELS", "WEIGHT_LEVELS", "fake_quantised_input", "fake_quantised_weight", "input_scale", "weight_codes", "weight_scale",
+    "EPSILON", "INPUT_LEVELS", "WEIGHT_LEVELS", "fake_quantised_weight", "input_scale", "weight_codes", "weight_scale",
 ]  # fmt: skip
 
 INPUT_LEVELS: dict[str, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127)}

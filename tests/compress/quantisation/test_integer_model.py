@@ -103,7 +103,7 @@ def test_a_model_made_anew_takes_the_integers() -> None:
 
 
 def test_a_model_without_integers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the model has no layer of integers; give the one of shipped.safetensors"):
+    with pytest.raises(ConfigError, match=r"the model has no layer of integers; give the one of shipped.safetensors"):
         pt2e_model(Net(), (PICTURES,))
 
 
