@@ -216,8 +216,8 @@ class QAT(Quantisation):
             place_quantised(model, layers, structure["inputs"], structure["observer"])
         except (AttributeError, KeyError, StopIteration) as error:
             raise ConfigError(
-                f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the model of "
-                "the run"
+                f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the "
+                "model of the run"
             ) from error
         for quantiser in quantisers_of(model).values():
             quantiser.observes = not structure["frozen"]

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from accel.errors import ConfigError
 from accel.system.call_stack import is_user_code
 
-__all__ = ["capture", "layer_calls"]
+__all__ = ["capture", "layer_calls", "quiet"]
 
 OPERATIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.linear")
 """What layers of 8 bits are in a graph."""
@@ -43,7 +43,7 @@ def capture(
     shapes = pytree.tree_map(_free_batch, (*inputs, *by_name.values())) if dynamic_batch else None
     operators = FailedOperator()
     try:
-        with _quiet(), torch.no_grad(), operators:
+        with quiet(), torch.no_grad(), operators:
             return torch.export.export(model, inputs, by_name, dynamic_shapes=shapes).module()
     except Exception as error:  # whatever torch trips over in the user's code
         reason = f"{operators.name}, {type(error).__name__}: {' '.join(str(error).split())[:160]}"
@@ -65,7 +65,7 @@ class FailedOperator(TorchFunctionMode):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Context in which torch neither warns nor logs nor prints: it shows its whole graph where it fails."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -104,7 +104,7 @@ def fold_ranges(quantisers: Sequence[InputQuantiser], over_ranks: Callable[[Tens
     scale, zero_point = input_scale(low, high, modules[0].kind)
     values = {"low": low, "high": high, "scale": scale, "zero_point": zero_point, "known": known}
     for name, value in values.items():
-        torch._foreach_copy_([getattr(each, name) for each in modules], list(value.split(1)))
+        torch._foreach_copy_([getattr(each, name) for each in modules], list(torch.split(value, 1)))
     for each in modules:
         each.seen.clear()
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from accel.compress.folded_norm import fold_norm
 from accel.compress.quantisation.levels import INPUT_LEVELS, weight_codes
-from accel.compress.quantisation.quantised_layer import QUANTISED, QuantisedLayer
+from accel.compress.quantisation.quantised_layer import QUANTISED
 
 __all__ = ["IntegerLayer", "empty_integer_layer", "float_layer", "integer_layer"]
 
@@ -29,7 +29,8 @@ class IntegerLayer:
         """Return the integers times their scales, (C_out, ...) float32."""
         layer: Any = self
         weight: Tensor = layer.weight.to(torch.float32)
-        return weight * layer.weight_scale.view(-1, *[1] * (weight.dim() - 1))
+        scaled: Tensor = weight * layer.weight_scale.view(-1, *[1] * (weight.dim() - 1))
+        return scaled
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the layer, float32, of an input as torch's own layer takes it."""
@@ -73,7 +74,6 @@ def integer_layer(layer: Any, norm: _BatchNorm | None = None) -> nn.Module:
         layer: the layer, which is changed in place.
         norm: a BatchNorm that sees its output and nothing else does; None for none.
     """
-    assert isinstance(layer, QuantisedLayer)
     quantiser: Any = layer.input_quantiser
     with torch.no_grad():
         codes, scale = weight_codes(layer.weight)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.compress.quantisation.captured_graph import layer_calls
+from accel.compress.quantisation.captured_graph import layer_calls, quiet
 from accel.compress.quantisation.levels import INPUT_LEVELS, WEIGHT_LEVELS
 
 __all__ = ["LayerScales", "convert_graph", "histogram_observer"]
@@ -29,7 +29,8 @@ class LayerScales(NamedTuple):
 
 def histogram_observer(kind: str) -> Any:
     """Return torchao's observer that keeps a histogram of inputs, for integers of a type."""
-    from torchao.quantization.pt2e import HistogramObserver  # an extra; the plugin says so if it is missing
+    with quiet():  # it tells of kernels for other machines
+        from torchao.quantization.pt2e import HistogramObserver  # an extra; the plugin says so if it is missing
 
     least, most = INPUT_LEVELS[kind]
     dtype = getattr(torch, kind)
@@ -43,14 +44,15 @@ def convert_graph(graph: Any, scales: Mapping[str, LayerScales]) -> Any:
         graph: the graph, a `torch.fx.GraphModule` by `torch.export`.
         scales: of layers, by their names.
     """
-    from torchao.quantization.pt2e import PerChannelMinMaxObserver
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    from torchao.quantization.pt2e.quantizer import (
-        FixedQParamsQuantizationSpec,
-        QuantizationAnnotation,
-        QuantizationSpec,
-        Quantizer,
-    )
+    with quiet():
+        from torchao.quantization.pt2e import PerChannelMinMaxObserver
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        from torchao.quantization.pt2e.quantizer import (
+            FixedQParamsQuantizationSpec,
+            QuantizationAnnotation,
+            QuantizationSpec,
+            Quantizer,
+        )
 
     class PerChannelFixedObserver(PerChannelMinMaxObserver):  # type: ignore[misc]  # torchao has no types
         """Observer that gives the scales of the training: those of the weights it sees may be another by their last bit."""
