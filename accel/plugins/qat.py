@@ -39,9 +39,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from accel.compress.pruning.pruning_schedule import resolve_update
-from accel.compress.quantisation.captured_graph import capture, layer_calls
-from accel.compress.quantisation.choose_layers import ChosenLayers, choose_layers
-from accel.compress.quantisation.first_call import first_call
+from accel.compress.quantisation.choose_quantised import QuantisedChoice, choose_quantised
+from accel.compress.quantisation.first_call import called_layers
 from accel.compress.quantisation.frozen_norms import freeze_norms, thaw_norms
 from accel.compress.quantisation.input_quantiser import InputQuantiser, fold_ranges, take_histograms
 from accel.compress.quantisation.integer_model import integer_model, place_integers
@@ -81,7 +80,7 @@ class QAT(Quantisation):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.follows_length = any(0 < value < 1 for value in (self.begin, self.freeze or 0.0))
-        self.chosen = ChosenLayers([], {})
+        self.chosen = QuantisedChoice([], {})
         self.original: nn.Module | None = None
         """A copy of the model, which no part has changed, to be captured."""
         self.is_placed = self.is_frozen = False
@@ -113,7 +112,7 @@ class QAT(Quantisation):
                     f"{self.name}.{name}={getattr(self, name)}: the weights that the run begins with were trained with "
                     f"{structure[name]}; set plugins.{self.name}.{name}={structure[name]}"
                 )
-        self.chosen = ChosenLayers(list(structure["layers"]), {})
+        self.chosen = QuantisedChoice(list(structure["layers"]), {})
         self.is_placed, self.is_frozen = True, structure["frozen"]
 
     def setup(self, run: Run) -> None:
@@ -135,17 +134,14 @@ class QAT(Quantisation):
             window = next(windows, None)
             if window is None:
                 return  # the run says that there is no data
-            batch = next(iter(window.micros)).batch
+            loss, batch = run.parts.update.user_losses()[0], next(iter(window.micros)).batch
+            copy = self.original.eval()
             try:
-                copy = self.original.eval()
-                calls = layer_calls(capture(copy, *first_call(copy, run.parts.update.user_losses()[0], batch)))
+                calls = called_layers(copy, loss, batch)
+                kept = {name for pattern in self.keep or [] for name in matching_some(pattern, list(calls), "keep", "layer")}
+                self.chosen = choose_quantised(copy, calls, kept)
             except ConfigError as error:
-                raise ConfigError(f"{self.name}: {error}") from error
-            kept = self.kept(list(calls))
-            try:
-                self.chosen = choose_layers(copy, {name: len(nodes) for name, nodes in calls.items()}, kept)
-            except ConfigError as error:
-                raise ConfigError(f"{self.name}: {error}") from error
+                raise ConfigError(f"{self.name}{'.' if str(error).startswith('keep: ') else ': '}{error}") from error
         self.original = None
         for name in self.chosen.layers:
             if "forward" in vars(run.unwrapped_model.get_submodule(name)):
@@ -153,10 +149,6 @@ class QAT(Quantisation):
                     f"{self.name}: {name} is compiled or computed again for itself, and would not be quantised; keep it in floats: "
                     f"{self.name}.keep=[{name}]"
                 )
-
-    def kept(self, names: list[str]) -> set[str]:
-        """Return the layers that stay in floats. Raise ConfigError for a pattern that matches none."""
-        return {name for pattern in self.keep or [] for name in matching_some(pattern, names, f"{self.name}.keep", "layer")}
 
     def change(self, run: Run) -> Sequence[Replacement] | None:
         step = run.progress.step

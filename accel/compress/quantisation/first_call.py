@@ -1,4 +1,4 @@
-"""What a loss gives to a model."""
+"""The layers of a model that a loss calls, in the order of use: by the graph of its first forward pass."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from accel.compress.quantisation.captured_graph import capture, layer_calls
 from accel.device.rng import seeded
 from accel.errors import ConfigError
 
-__all__ = ["first_call"]
+__all__ = ["called_layers", "first_call"]
+
+
+def called_layers(model: nn.Module, loss: Callable[[nn.Module, Any], Any], batch: Any) -> dict[str, int]:
+    """Return how often a forward pass calls each convolution and Linear, by name. The arguments are those of `first_call`.
+
+    Raises:
+        ConfigError: if the model cannot be captured.
+    """
+    return {name: len(nodes) for name, nodes in layer_calls(capture(model, *first_call(model, loss, batch))).items()}
 
 
 def first_call(model: nn.Module, loss: Callable[[nn.Module, Any], Any], batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -117,8 +117,8 @@ def take_histograms(quantisers: Sequence[InputQuantiser], of_first_rank: Callabl
         of_first_rank: returns what the first rank gives it.
     """
     observers: list[Any] = [each.observer for each in quantisers]
-    found = [each.calculate_qparams() if torch.isfinite(each.min_val) else None for each in observers]
-    values = of_first_rank([None if each is None else (float(each[0]), int(each[1])) for each in found])
+    pairs = [each.calculate_qparams() if torch.isfinite(each.min_val) else None for each in observers]
+    values = of_first_rank([None if each is None else (float(each[0]), int(each[1])) for each in pairs])
     for quantiser, value in zip(quantisers, values, strict=True):
         if value is not None:
             own: Any = quantiser

@@ -12,10 +12,10 @@ from accel.compress.convolutions import has_hooks, names_by_module, shared_param
 from accel.compress.quantisation.quantised_layer import QUANTISED
 from accel.errors import ConfigError, listed
 
-__all__ = ["ChosenLayers", "choose_layers"]
+__all__ = ["QuantisedChoice", "choose_quantised"]
 
 
-class ChosenLayers(NamedTuple):
+class QuantisedChoice(NamedTuple):
     """Layers that get 8 bits."""
 
     layers: list[str]
@@ -24,7 +24,7 @@ class ChosenLayers(NamedTuple):
     """Why a layer stays in floats, by its name."""
 
 
-def choose_layers(model: nn.Module, calls: Mapping[str, int], kept: Collection[str]) -> ChosenLayers:
+def choose_quantised(model: nn.Module, calls: Mapping[str, int], kept: Collection[str]) -> QuantisedChoice:
     """Choose the layers of a model that get 8 bits: all convolutions and Linear that can be quantised.
 
     Args:
@@ -48,7 +48,7 @@ def choose_layers(model: nn.Module, calls: Mapping[str, int], kept: Collection[s
     if not layers:
         why = listed([f"{name or 'the model itself'} {reason}" for name, reason in left.items()], 3)
         raise ConfigError(f"the model has no layer to quantise: {why or 'it calls no convolution and no Linear'}")
-    return ChosenLayers(layers, left)
+    return QuantisedChoice(layers, left)
 
 
 def why_in_floats(model: nn.Module, name: str, count: int) -> str:
