@@ -99,6 +99,8 @@ SHAPE: dict[str, list[str]] = {
     "distill, float16": blocks(
         "+plugins=[distill,sgd,amp,onecycle]", *TAUGHT, "plugins.distill.hints={blocks.0:blocks.2}", *HALVES,
     ),
+    "qat": blocks("+plugins=[qat,adamw,accumulate,ema]", "plugins.accumulate.steps=2", "plugins.qat.begin=2"),
+    "qat, float16": blocks("+plugins=[qat,amp,sgd,onecycle]", "plugins.qat.inputs=int8", *HALVES),
     "lowbit": blocks("+plugins=[lowbit,adamw,accumulate,ema]", "plugins.accumulate.steps=2"),
     "lowbit, four bits, float16": blocks(
         "+plugins=[lowbit,amp,sgd,onecycle]", "plugins.lowbit.kind=dorefa", "plugins.lowbit.weight_bits=4",

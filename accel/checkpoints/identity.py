@@ -37,7 +37,7 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
     """
     changing = {plugin.name: to_plain(settings) for plugin in plugins if (settings := plugin.identity()) is not None}
     parts = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
-    following = (run.parts.schedule, run.parts.average, run.parts.pruning)
+    following = (run.parts.schedule, run.parts.average, run.parts.pruning, run.parts.quantisation)
     if run.parts.augment.paced or any(part.follows_length for part in following):
         parts["updates"] = run.updates  # a run of another length has other learning rates, sizes of pictures, snapshots, or cuts
     return parts

@@ -22,10 +22,11 @@ __all__ = ["cloned", "endless_windows", "make_trials", "sandbox"]
 def make_trials(run: TrainingRun) -> None:
     """Let the parts that choose or suggest by a trial make it, and write the outcome into the plan.
 
-    A dry run has none, but for the pruning, whose outcome is what it is to show.
+    A dry run has none, but for pruning and quantisation, whose outcome is what it is to show.
     """
-    run.parts.pruning.explore(run, lambda: sandbox(run))
-    run.plan.facts |= run.parts.pruning.plan_notes()
+    for shape in (run.parts.pruning, run.parts.quantisation):
+        shape.explore(run, lambda: sandbox(run))
+        run.plan.facts |= shape.plan_notes()
     if run.max_windows is None:
         parts: tuple[Backend | Probe, ...] = (run.parts.backend, run.parts.probe)
         for part in parts:

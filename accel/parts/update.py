@@ -113,7 +113,7 @@ class Update(Part):
         parts, self.run = run.parts, ref(run)  # the run holds its parts: what it holds is freed as soon as it ends
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
-        self.guard, self.clip, self.pruning = parts.guard, parts.clip, parts.pruning
+        self.guard, self.clip, self.pruning, self.quantisation = parts.guard, parts.clip, parts.pruning, parts.quantisation
         self.optim, self.average = parts.optim, parts.average
         self.objective.item_counts = ItemCounts(run.device, run.progress)  # type: ignore[misc]  # whatever its own `setup` is
         self.counts_first = self.precision.is_narrow
@@ -218,6 +218,7 @@ class Update(Part):
 
     def move(self, mean: WindowMean) -> Tensor:
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""
+        self.quantisation.after_backward()  # before it is known whether buffers are put back
         grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # sets found_inf if they must not move anything
         self.pruning.before_step(grads)  # what is pruned has no gradient

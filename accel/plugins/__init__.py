@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.prune import Prune as Prune
+    from accel.plugins.qat import QAT as QAT
     from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
     from accel.plugins.remote import Remote as Remote

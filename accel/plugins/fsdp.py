@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from accel.device.dtensor import is_dtensor, local_shard
 from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
+from accel.parts.model_shape.model_structure import rebuilt_as
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.input_cast import InputCast
@@ -69,7 +70,7 @@ class FSDP(ProcessGroup):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.blocks: list[Any] = []
-        self.root: Any = None
+        self.root = self.empty_copy = cast(Any, None)
 
     def setup(self, run: Run) -> None:
         super().setup(run)
@@ -117,6 +118,7 @@ class FSDP(ProcessGroup):
 
     def follow_parameters(self, run: Run) -> None:
         renew_dtypes(self.root)
+        self.empty_copy = rebuilt_as(run, self.empty_copy)
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         if model is not self.root:
@@ -149,9 +151,8 @@ class FSDP(ProcessGroup):
 
         The next pass may use other weights, such as the average.
         """
-        if not torch.is_grad_enabled():
-            for unit in (*self.blocks, self.root):
-                unit.reshard()
+        for unit in () if torch.is_grad_enabled() else (*self.blocks, self.root):
+            unit.reshard()
 
     @property
     def mesh(self) -> Any:
@@ -225,8 +226,7 @@ def gather_tensor(value: Any) -> Tensor:
 
 def dtype_of(name: str | None) -> torch.dtype | None:
     """Return torch's dtype of a name; None for None."""
-    dtype: torch.dtype | None = None if name is None else getattr(torch, name)
-    return dtype
+    return None if name is None else cast(torch.dtype, getattr(torch, name))
 
 
 def copy_without_memory(model: nn.Module) -> nn.Module:

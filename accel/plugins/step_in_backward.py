@@ -107,6 +107,7 @@ class StepInBackward(Update):
             if mean.empty is not True and (none.empty is None or self.optim.fused or not bool(mean.empty)):
                 self.backward(loss, weight)  # in which every parameter steps
             self.lap(BACKWARD)
+        self.quantisation.after_backward()
         self.average.update(none)
         self.precision.adapt(none)
         self.lap(UPDATE)

@@ -166,7 +166,7 @@ def test_what_shapes_a_run_is_what_one_would_write_by_hand(both: Callable[[], Lo
 def test_a_fit_without_plugins_needs_neither_hydra_nor_an_extra() -> None:
     code = """
 import sys
-for name in ("hydra", "omegaconf", "sklearn", "PIL", "lmdb", "cv2", "prefetch_generator", "torch_pruning"):
+for name in ("hydra", "omegaconf", "sklearn", "PIL", "lmdb", "cv2", "prefetch_generator", "torch_pruning", "torchao"):
     sys.modules[name] = None
 from accel.testing import fit_toy
 assert fit_toy([]).losses

@@ -12,6 +12,7 @@ from accel.plugins.lowbit import LowBit
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.qat import QAT
 from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
 from accel.testing.toy_run import toy_teacher
@@ -40,6 +41,7 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
     "a teacher that is let go of, and hints": lambda: Distill(toy_teacher(), anneal=True, hints=["1"], cache_mb=0),
     "binary inputs and weights": lambda: LowBit(kind="bnn", layers=["0"], keep=[]),
     "four bits": lambda: LowBit(kind="dorefa", keep=[], weight_bits=4, input_bits=4),
+    "eight bits with a sign, from an update on": lambda: QAT(begin=2, freeze=5, inputs="int8"),
     "a wide lr_range": lambda: LRRange(end=1e6, updates=15),
 }
 

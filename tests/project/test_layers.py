@@ -33,6 +33,7 @@ OPTIONAL = {
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/loaders/read_ahead.py"},
     "torch_pruning": {"compress/pruning/channel_tracing.py"},
+    "torchao": {"compress/quantisation/torchao_pt2e.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }

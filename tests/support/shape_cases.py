@@ -15,6 +15,7 @@ from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
 from accel.plugins.fsdp import FSDP
 from accel.plugins.lowbit import LowBit
+from accel.plugins.qat import QAT
 from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
 from tests.support.halved_layer import Halve
@@ -115,6 +116,27 @@ def case_few_bits(folder: Path) -> dict[str, float]:
         fit(plugins(), Signed, stop=4, out=folder / name, checkpoint_every=1)
         resumed = fit(plugins(), Signed, out=folder / name, resume="auto")
         gaps[f"{name} resumed"] = distance({**resumed, "losses": []}, {**whole, "losses": []})
+    return gaps
+
+
+def case_eight_bits(folder: Path) -> dict[str, float]:
+    """The same of fake quantisation; a range is that of all ranks, which see different batches here."""
+    gaps = {}
+    alone = fit([QAT(freeze=8), SGD(lr=0.1)], Alone)
+    for parallel in (DDP, FSDP):
+        ranks = fit([parallel(), QAT(freeze=8), SGD(lr=0.1)], Batches)
+        whole = not any(hasattr(value, "full_tensor") for value in ranks["weights"].values())
+        gaps[parallel.__name__] = distance(ranks, alone) if whole else 0.0
+    plugins = lambda: [DDP(), QAT(begin=2, freeze=8), AdamW(lr=0.01), EMA(decay=0.8)]  # noqa: E731
+    whole = fit(plugins(), Batches)
+    for stop in (2, 5, 9):
+        fit(plugins(), Batches, stop=stop, out=folder / f"run{stop}", checkpoint_every=1)
+        resumed = fit(plugins(), Batches, out=folder / f"run{stop}", resume="auto")
+        gaps[f"resumed {stop}"] = distance({**resumed, "losses": []}, {**whole, "losses": []})
+    both = fit([DDP(), QAT(freeze=6), SGD(lr=0.1)], Points)
+    one = Points(plugins=[QAT(freeze=6), SGD(lr=0.1)], watch=(), batch_size=6, epochs=2, seed=5).fit()
+    pairs = zip(both["weights"].values(), one.model.state_dict().values(), strict=True)
+    gaps["other batches"] = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
     return gaps
 
 

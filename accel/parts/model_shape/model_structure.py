@@ -13,7 +13,9 @@ from accel.parts.model_shape.shape import Shape
 from accel.parts.run import Run
 from accel.schema import plugin_registry
 
-__all__ = ["NO_KINDS", "Structure", "is_shipped_changed", "is_structure", "kinds_of_run", "rebuilt", "ship", "structure_of"]
+__all__ = [
+    "NO_KINDS", "Structure", "is_shipped_changed", "is_structure", "kinds_of_run", "rebuilt", "rebuilt_as", "ship", "structure_of",
+]  # fmt: skip
 
 NO_KINDS: Mapping[str, type[Shape]] = {}
 """No classes but those that are installed."""
@@ -61,6 +63,11 @@ def rebuilt(model: nn.Module, structure: Structure, kinds: Mapping[str, type[Sha
     for entry in structure:
         model = _kind_of(entry, kinds).rebuild(model, entry["structure"])
     return model
+
+
+def rebuilt_as(run: Run, model: nn.Module | None) -> nn.Module | None:
+    """Return a copy of the model of a run, which was made before the model has changed, with the modules that it has now."""
+    return None if model is None else rebuilt(model, structure_of(run), kinds_of_run(run))
 
 
 def is_shipped_changed(structure: Structure, kinds: Mapping[str, type[Shape]] = NO_KINDS) -> bool:

@@ -147,3 +147,12 @@ class Folding(Shape):
 @dataclass(eq=False)
 class Quantisation(Shape):
     """Arithmetic in few bits, as it will be shipped; plainest: none. It comes last, over the layers that are left."""
+
+    follows_length = False
+    """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
+
+    def explore(self, run: Run, trial: Trial) -> None:
+        """Try out on a copy of the model what is going to be done to it, as `Pruning.explore`."""
+
+    def after_backward(self) -> None:
+        """See that the backward passes of an update are done, on every rank. Buffers that change here stay if it is not skipped."""

@@ -40,6 +40,13 @@ def test_few_bits_on_two_ranks_equal_those_of_one_process(actual: Actual) -> Non
     assert max(actual["few_bits"][0].values()) <= 1e-5
 
 
+def test_eight_bits_on_two_ranks_equal_those_of_one_process(actual: Actual) -> None:
+    for rank in actual["eight_bits"]:
+        assert isinstance(rank, dict), rank
+        assert all(gap == 0.0 for name, gap in rank.items() if name.startswith("resumed")), rank
+        assert max(rank.values()) <= 1e-5, rank
+
+
 def test_ranks_follow_a_change_between_two_updates(actual: Actual) -> None:
     assert max(rank["distance"] for rank in actual["ddp_follows_a_change"]) <= 1e-6
     assert max(actual["ddp_goes_on_after_a_change"]) == 0.0
