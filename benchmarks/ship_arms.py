@@ -20,8 +20,9 @@ TRAINED_ON = [
     "plugins.onecycle.max_lr=0.03",
 ]  # fmt: skip
 """A plain student of the same seed that trains on, at a third of the rate."""
+CUT = [*STUDENT, "init={plain}", "plugins.prune.ratio=0.37", "plugins.prune.end=0"]
+"""A plain student of the same seed, of which somewhat less than half of the operations are left. It trains on as plain did."""
 DISTILL = ["plugins.distill.teacher={teacher}", "plugins.distill.temperature=2", "plugins.distill.weight=0.5"]
-PRUNE = ["plugins.prune.ratio=0.5", "plugins.prune.end=0"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ ARMS = {
     PLAIN: Arm("the student", STUDENT, 2),
     "distilled": Arm("the student, with the teacher", [*STUDENT, *DISTILL], 2, ("distill",)),
     "reparam": Arm("the student, with branches", STUDENT, 2, ("reparam",)),
-    "trained_on": Arm("plain, trained on: what the arms below are compared with", TRAINED_ON, 1),
-    "pruned": Arm("plain, half of the channels cut out, trained on", [*TRAINED_ON, *PRUNE], 1, ("prune",)),
-    "pruned_distilled": Arm("the same, with the teacher", [*TRAINED_ON, *PRUNE, *DISTILL], 1, ("prune", "distill")),
+    "trained_on": Arm("plain, trained on: what qat and the low bits are compared with", TRAINED_ON, 1),
+    "pruned": Arm("plain, half of its operations cut out, trained on", CUT, 2, ("prune",)),
+    "pruned_distilled": Arm("the same, with the teacher", [*CUT, *DISTILL], 2, ("prune", "distill")),
     "qat": Arm("plain, trained on with fake quantisation, 8 bits", TRAINED_ON, 1, ("qat",)),
     "ternary": Arm("plain, trained on with ternary weights (twn)", [*TRAINED_ON, "plugins.lowbit.kind=twn"], 1, ("lowbit",)),
     "binary": Arm("plain, trained on with binary weights (bwn)", [*TRAINED_ON, "plugins.lowbit.kind=bwn"], 1, ("lowbit",)),

@@ -26,8 +26,8 @@ def verdicts(arms: dict[str, dict[str, Any]]) -> dict[str, str]:
         "the worst distilled student is better than the best plain one": (
             "distilled", PLAIN, lambda ours, plain: min(ours) > max(plain)
         ),
-        f"pruned by half loses at most {PRUNED_LOSS:g} point against plain, trained on as long": (
-            "pruned", "trained_on", lambda ours, plain: lost(ours, plain) <= PRUNED_LOSS
+        f"pruned by half of its operations, plain loses at most {PRUNED_LOSS:g} point": (
+            "pruned", PLAIN, lambda ours, plain: lost(ours, plain) <= PRUNED_LOSS
         ),
         f"what qat ships loses at most {QUANTISED_LOSS:g} points against plain, trained on as long": (
             "qat", "trained_on", lambda ours, plain: lost(ours, plain) <= QUANTISED_LOSS

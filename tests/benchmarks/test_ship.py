@@ -42,14 +42,14 @@ def runs(*accuracies: float) -> dict[str, Any]:
 
 def test_what_was_not_run_is_not_shown(ship: ModuleType) -> None:
     arms = {
-        "plain": runs(0.60, 0.62), "distilled": runs(0.63, 0.64), "trained_on": runs(0.65, 0.66), "pruned": runs(0.64, 0.65),
+        "plain": runs(0.60, 0.62), "distilled": runs(0.63, 0.64), "trained_on": runs(0.65, 0.66), "pruned": runs(0.59, 0.61),
         "qat": {"not run": "accel has no plugin qat"},
     }  # fmt: skip
     distilled, pruned, integers = ship.verdicts(arms).values()
     assert distilled == "holds: +2.50 points (+2.00 .. +3.00, n=2)"
     assert pruned.startswith("holds: -1.00 points")
     assert integers == "not shown: qat was not run"
-    arms |= {"distilled": runs(0.61, 0.64), "pruned": runs(0.63, 0.65), "qat": {"failed": "seed 1: killed"}}
+    arms |= {"distilled": runs(0.61, 0.64), "pruned": runs(0.585, 0.605), "qat": {"failed": "seed 1: killed"}}
     distilled, pruned, integers = ship.verdicts(arms).values()
     assert distilled.startswith("does not hold: +1.50"), "the worst is below the best plain one"
     assert pruned.startswith("does not hold: -1.50")
