@@ -27,7 +27,7 @@ from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import named_plugins, trial_request
 from accel.engine.request import RunRequest
 from accel.parts import Part
-from accel.plugins import SGD, FoldBN, Reparam
+from accel.plugins import QAT, SGD, FoldBN, Reparam
 from accel.report.other_load import OtherLoad
 from accel.system.stop_signals import StopSignals
 
@@ -36,6 +36,7 @@ SETS: dict[str, Callable[[], list[Part]]] = {
     "reparam": lambda: [Reparam()],
     "reparam, kind=acnet": lambda: [Reparam(kind="acnet")],
     "reparam, fold_bn": lambda: [Reparam(), FoldBN()],
+    "qat": lambda: [QAT(freeze=None)],
 }
 
 

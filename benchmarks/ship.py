@@ -21,6 +21,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import machine
+from integer_cost import integer_cost
 from results import save
 from ship_arms import ARMS, PLAIN, TEACHER, with_needs
 from ship_table import table, verdicts
@@ -145,8 +146,9 @@ def trained(name: str, root: Path, work: Path, seed: int, epochs: int | None = N
     code = evaluate_command.main([str(shipped_file(out)), "~plugins.amp", f"out={metrics}"])
     if code:
         sys.exit(code)
+    integers = integer_cost(out, SIDE, trainer) if "qat" in ARMS[name].plugins else {}
     return {
-        "seed": seed, "accuracy": round(json.loads(metrics.read_text())["metrics"]["accuracy"], 4),
+        **integers, "seed": seed, "accuracy": round(json.loads(metrics.read_text())["metrics"]["accuracy"], 4),
         "trained accuracy": round(result.metrics["accuracy"], 4), "updates": result.updates,
         "opening": round(watch.when - started, 2), "training": round(ended - watch.when, 2), "cpu_seconds": round(cpu, 1),
     }  # fmt: skip

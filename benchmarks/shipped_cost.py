@@ -38,10 +38,10 @@ def cost(run: Path, side: int) -> dict[str, Any]:
 
 
 def parameters(model: nn.Module) -> int:
-    """The numbers that are trained, those included that are kept as packed bits, from which a module makes its `weight`."""
+    """The numbers that are trained, those included that are kept as integers, or as packed bits, from which a module makes its `weight`."""
     count = sum(param.numel() for param in model.parameters())
     for module in model.modules():
-        weight = None if "weight" in module._parameters or "weight" in module._buffers else getattr(module, "weight", None)
+        weight = None if "weight" in module._parameters else getattr(module, "weight", None)
         count += weight.numel() if isinstance(weight, Tensor) else 0
     return count
 

@@ -1,10 +1,10 @@
 """QAT: quantisation-aware training, so that the model can be shipped in integers of 8 bits.
 
-From update `begin` on, convolutions and Linear compute with inputs and weights on
+After update `begin`, convolutions and Linear compute with inputs and weights on
 the levels that integers have, and train the floats behind them. Each filter has a
 scale of its own. Inputs have one for the layer, from a moving average of their
-range, or a histogram. From update `freeze` on ranges and the statistics of BatchNorm
-stand still. Before `begin` the run is the same to the bit as without the plugin.
+range, or a histogram. After update `freeze` ranges and the statistics of BatchNorm
+stand still. Until `begin` the run is the same to the bit as without the plugin.
 
 The run directory has the integers in `shipped.safetensors`, BatchNorms folded in.
 `accel.compress.pt2e_model` makes of them the graph of torchao's `convert_pt2e`,
@@ -26,7 +26,8 @@ Exact   Evaluations compute what is shipped, to the rounding of norms that are
         folded in, by which an input at the border of two levels may come to the
         other side. A range is that of the whole window, over all ranks: it is the
         one of the big batch. Histograms are the first rank's, and read numbers on
-        the host. The update `begin` sees ranges, and the next is the first in 8 bits.
+        the host. Weights have levels in the first update after `begin`, and inputs
+        in the second, when ranges are known.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class QAT(Quantisation):
     """Fake quantisation of convolutions and Linear to 8 bits.
 
     Args:
-        begin: update from which ranges are observed, and after which layers compute in 8 bits; below 1 a share of the run.
-        freeze: update from which ranges and BatchNorm's statistics stand still; below 1 a share of the run; null for never.
+        begin: update after which layers compute in 8 bits, and ranges are observed; below 1 a share of the run.
+        freeze: update after which ranges and BatchNorm's statistics stand still; below 1 a share of the run; null for never.
         observer: range of inputs: moving_average of their ends, or histogram, which leaves out what is rare.
         inputs: integers of inputs: uint8 as torchao's X86InductorQuantizer has them, or int8 as XNNPACK's.
         keep: patterns for layers that stay in floats; null keeps none.

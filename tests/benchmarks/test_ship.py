@@ -16,7 +16,7 @@ import accel
 from tests.support.forked_process import run_script
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MODULES = ("ship", "ship_arms", "ship_table", "shipped_cost", "strided_convnets")
+MODULES = ("ship", "integer_cost", "ship_arms", "ship_table", "shipped_cost", "strided_convnets")
 
 
 @pytest.fixture
