@@ -174,6 +174,9 @@ class Prune(Pruning):
         run.parts.precision.publish()
         return [Replacement(*each) for each in pruned]
 
+    def changes_shape(self) -> bool:
+        return self.mode == "channels"
+
     def penalised(self, loss: Tensor) -> Tensor:
         if not self.penalised_weights:
             return loss

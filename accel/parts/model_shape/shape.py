@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,6 +94,13 @@ class Shape(Part):
         """
         return Shipped(model, structure)
 
+    def evaluating(self, run: Run) -> AbstractContextManager[None]:
+        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
+
+        The model is what it was at the end.
+        """
+        return nullcontext()
+
     def capture_blocker(self) -> str:
         return "" if Shape in type(self).__bases__ else super().capture_blocker()
 
@@ -136,14 +143,11 @@ class Pruning(Shape):
 class Folding(Shape):
     """Layers that are one in evaluation; plainest: none. It comes before Quantisation, whose layers keep their own weights."""
 
-    def evaluating(self, run: Run) -> AbstractContextManager[None]:
-        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
-
-        The model is what it was at the end.
-        """
-        return nullcontext()
-
 
 @dataclass(eq=False)
 class Quantisation(Shape):
     """Arithmetic in few bits, as it will be shipped; plainest: none. It comes last, over the layers that are left."""
+
+    def loses_zeros(self) -> Collection[str]:
+        """Return the names of layers that compute with something else where a weight is zero; plainest: none."""
+        return ()
