@@ -1,4 +1,4 @@
-"""Which dimension of its input a BatchNorm normalises: of some it depends on the number of dimensions, which an evaluation shows."""
+"""Which dimension of its input a BatchNorm normalises: it may depend on how many there are, which an evaluation shows."""
 
 from __future__ import annotations
 

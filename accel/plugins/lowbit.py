@@ -153,6 +153,10 @@ class LowBit(Quantisation):
             ) from error
 
     @classmethod
+    def undone(cls, model: nn.Module) -> nn.Module:
+        return without_low_bit(model)
+
+    @classmethod
     def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:
         scheme = Scheme(*structure["scheme"])
         if structure.get("packed") or not scheme.code_bits:

@@ -34,8 +34,8 @@ def find_conflict(plugin: Any, run: Run, first: int) -> str:
         return f"{looks} looks at all gradients, and step_in_backward has each for itself; leave one out"
     if plugin.mode != "channels" and (lost := lost_zeros(plugin, run)):
         return (
-            f"prune.mode={plugin.mode} makes zeros, and {parts.quantisation.name} has no level 0 in {listed(lost, 2)}; take a scheme "
-            f"with one, as lowbit.kind=twn, or leave these layers whole: prune.exclude=[{', '.join(lost)}]"
+            f"prune.mode={plugin.mode} makes zeros, and {parts.quantisation.name} has no level 0 in {listed(lost, 2)}; take a "
+            f"scheme with one, as lowbit.kind=twn, or leave these layers whole: prune.exclude=[{', '.join(lost)}]"
         )
     if looks and first < 1:
         return (

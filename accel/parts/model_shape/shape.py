@@ -85,6 +85,24 @@ class Shape(Part):
         return model
 
     @classmethod
+    def undone(cls, model: nn.Module) -> nn.Module:
+        """Return a model without what `rebuild` has put in, where it can be taken out again; plainest: as it is.
+
+        A resumed run is built so that each part sees the model that it saw at first: without what comes after it.
+        """
+        return model
+
+    @classmethod
+    def follow_shipped(cls, model: nn.Module, structure: dict[str, Any]) -> dict[str, Any]:
+        """Return its structure in the names of a model that the parts before it ship; plainest: they have changed none.
+
+        Args:
+            model: as for `ship`, which is called next.
+            structure: its structure in the trained model.
+        """
+        return structure
+
+    @classmethod
     def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:
         """Return the model without what only training needs: branches merged, masks made zeros.
 
