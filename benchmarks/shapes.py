@@ -24,8 +24,8 @@ from torch.utils.data import TensorDataset
 import accel
 from accel.compare import Limits, SpeedRatio, interleave
 from accel.compare.bootstrap import LEVEL
-from accel.diagnose.ablation.arm import Arm
 from accel.device.memory_peak import tensor_bytes
+from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import named_plugins, trial_request
 from accel.engine.request import RunRequest
 from accel.engine.shaping.shape_changes import change_shape
@@ -51,7 +51,7 @@ SETS: dict[str, Callable[[], list[Part]]] = {
     "lowbit, kind=bwn": lambda: [LowBit(kind="bwn")],
     "lowbit, kind=dorefa, bits 4, 4 and 6": lambda: [LowBit(kind="dorefa", weight_bits=4, input_bits=4, gradient_bits=6)],
 }
-"""Plugins by the words of a row. With `end=0` the model is pruned when the clock starts; taylor and bn_scale prune later, and look on."""
+"""Plugins by the words of a row. With `end=0` the model is pruned when the clock starts; taylor and bn_scale prune later."""
 if "qat" in plugin_registry.names():
     SETS["qat"] = lambda: [plugin_registry.load("qat")()]
 
@@ -145,7 +145,8 @@ def table(result: dict[str, Any]) -> str:
         f"{result['about']}; float32, SGD. *Update* and *use* are the time of an update, and of a forward pass of what is shipped, "
         "in times those of the model without the plugin, which takes turns with it: below 1 is faster "
         f"(bounds that hold it with {LEVEL:.0%}; n rounds of four windows). *Memory* is what tensors take in an update, as "
-        "`accel ablate` counts it, weights of a teacher included. *Distance*: of the outputs of the shipped model from those of the trained one, in evaluation, "
+        "`accel ablate` counts it, and the weights of a teacher. "
+        "*Distance*: of the outputs of the shipped model from those of the trained one, in evaluation, "
         "as a share of the largest.", "",
         f"{machine.sentence(result)} Other processes took {result['others percent'] or 0.0:.0f} % of the cores.", "",
         "| plugins | update | memory | use | distance |", "|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """Train a convnet with ternary weights, and ship two bits for each of them.
 
-The first and the last layer stay in floats. `shipped.safetensors` has packed bits, a scale for each filter, and no BatchNorm after a
-layer of few bits.
+The first and the last layer stay in floats. `shipped.safetensors` has packed bits, a scale for each filter, and no BatchNorm after
+a layer of few bits.
 
 Where your task has a hidden layer: '+plugins=[lowbit,adamw,onecycle]' and out=DIR
 """

@@ -267,7 +267,7 @@ MASKED: dict[str, Callable[[], Prune]] = {
 @pytest.mark.parametrize("kind", WITHOUT_ZERO)
 @pytest.mark.parametrize("mode", MASKED)
 def test_zeros_and_levels_without_one_are_refused_together(mode: str, kind: str, tmp_path: Path) -> None:
-    sentence = rf"prune.mode={mode} makes zeros, and lowbit has no level 0 in conv1, conv2 and 2 more; take .* prune.exclude=\[conv1,"
+    sentence = rf"prune.mode={mode} makes zeros, and lowbit has no level 0 in conv1, conv2 and 2 more; .* prune.exclude=\[conv1,"
     with pytest.raises(ConfigError, match=sentence):
         fit(MASKED[mode](), WITHOUT_ZERO[kind](), SGD(lr=0.1), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

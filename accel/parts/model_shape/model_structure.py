@@ -13,7 +13,9 @@ from accel.parts.model_shape.shape import Shape
 from accel.parts.run import Run
 from accel.schema import plugin_registry
 
-__all__ = ["NO_KINDS", "Structure", "is_shipped_changed", "is_structure", "kinds_of_run", "rebuilt", "ship", "structure_of", "undone"]
+__all__ = [
+    "NO_KINDS", "Structure", "is_shipped_changed", "is_structure", "kinds_of_run", "rebuilt", "ship", "structure_of", "undone",
+]  # fmt: skip
 
 NO_KINDS: Mapping[str, type[Shape]] = {}
 """No classes but those that are installed."""
