@@ -38,7 +38,7 @@ from accel.system.stop_signals import StopSignals
 PACKAGES = ["torch", "numpy", "accel-train", "torch-pruning", "torchao"]
 SETS: dict[str, Callable[[], list[Part]]] = {
     "distill": lambda: [Distill(teacher=stack(), cache_mb=0)],
-    "distill, hints": lambda: [Distill(teacher=stack(), cache_mb=0, hints=["8", "17"])],
+    "distill, hints": lambda: [Distill(teacher=stack(), cache_mb=0, hints=["7", "16"])],
     "reparam": lambda: [Reparam()],
     "reparam, kind=acnet": lambda: [Reparam(kind="acnet")],
     "reparam, fold_bn": lambda: [Reparam(), FoldBN()],
