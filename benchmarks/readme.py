@@ -371,7 +371,17 @@ def short_table(readme: str) -> str:
     return replaced(readme, "\n".join(["| | accel | beside |", "|---|---|---|", *rows, "", conditions(), "", ""]))
 
 
-PAGES = {"docs/figures.md": whole_page, "README.md": short_table}
+def shape_costs(page: str) -> str:
+    """Return docs/guides/ship.md with what a change of a model's modules costs; without figures where it was not measured yet."""
+    if not any(RESULTS.glob("*-shapes.json")):
+        return replaced(page, "")
+    path, result = newest("shapes")
+    lines = path.with_suffix(".md").read_text().strip().splitlines()[2:]
+    where = f"`python benchmarks/shapes.py`; {measured(path, result).replace('../benchmarks', '../../benchmarks')}"
+    return replaced(page, "\n".join([lines[0], "", *(line for line in lines if line.startswith("|")), "", where, "", ""]))
+
+
+PAGES = {"docs/figures.md": whole_page, "README.md": short_table, "docs/guides/ship.md": shape_costs}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python benchmarks/shapes.py                                              # a table
 python benchmarks/shapes.py --out benchmarks/results/DATE-shapes.json    # and the results beside it
+python benchmarks/shapes.py --only distill "lowbit, kind=twn"            # some of the rows
 """
 
 from __future__ import annotations
@@ -23,26 +24,42 @@ from torch.utils.data import TensorDataset
 import accel
 from accel.compare import Limits, SpeedRatio, interleave
 from accel.compare.bootstrap import LEVEL
+from accel.device.memory_peak import tensor_bytes
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import named_plugins, trial_request
 from accel.engine.request import RunRequest
+from accel.engine.shaping.shape_changes import change_shape
 from accel.parts import Part
-from accel.plugins import QAT, SGD, FoldBN, Reparam
+from accel.plugins import SGD, Distill, FoldBN, LowBit, Prune, Reparam
 from accel.report.other_load import OtherLoad
+from accel.schema import plugin_registry
 from accel.system.stop_signals import StopSignals
 
-PACKAGES = ["torch", "numpy", "accel-train"]
+PACKAGES = ["torch", "numpy", "accel-train", "torch-pruning", "torchao"]
 SETS: dict[str, Callable[[], list[Part]]] = {
+    "distill": lambda: [Distill(teacher=stack(), cache_mb=0)],
+    "distill, hints": lambda: [Distill(teacher=stack(), cache_mb=0, hints=["7", "16"])],
     "reparam": lambda: [Reparam()],
     "reparam, kind=acnet": lambda: [Reparam(kind="acnet")],
     "reparam, fold_bn": lambda: [Reparam(), FoldBN()],
-    "qat": lambda: [QAT(freeze=None)],
+    "fold_bn": lambda: [FoldBN()],
+    "prune, end=0": lambda: [Prune(end=0)],
+    "prune, importance=taylor": lambda: [Prune(importance="taylor", end=0.9, taylor_updates=1000)],
+    "prune, importance=bn_scale": lambda: [Prune(importance="bn_scale", end=0.9)],
+    "prune, mode=weights, end=0": lambda: [Prune(mode="weights", end=0)],
+    "lowbit, kind=twn": lambda: [LowBit(kind="twn")],
+    "lowbit, kind=bwn": lambda: [LowBit(kind="bwn")],
+    "lowbit, kind=dorefa, bits 4, 4 and 6": lambda: [LowBit(kind="dorefa", weight_bits=4, input_bits=4, gradient_bits=6)],
 }
+"""Plugins by the words of a row. With `end=0` the model is pruned when the clock starts; taylor and bn_scale prune later."""
+if "qat" in plugin_registry.names():
+    SETS["qat"] = lambda: [plugin_registry.load("qat")()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=45.0, help="for each comparison, about")
+    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS), metavar="SET", help="; ".join(SETS))
+    parser.add_argument("--seconds", type=float, default=45.0, help="for each comparison, about, of which a row has two")
     parser.add_argument("--rounds", type=int, default=12, help="of four windows each, at least")
     parser.add_argument("--side", type=int, default=32, help="of the pictures, in pixels")
     parser.add_argument("--threads", type=int, default=1)
@@ -53,7 +70,7 @@ def main() -> None:
     case = Case("stack", f"7 convolutions of 64 to 256 channels with BatchNorm, 32 pictures of {args.side} pixels", stack,
                 (32, 3, args.side, args.side))  # fmt: skip
     limits, load = Limits(min_rounds=args.rounds, seconds=args.seconds), OtherLoad()
-    rows = [row(name, case, limits) for name in SETS]
+    rows = [row(name, case, limits) for name in args.only]
     result = {
         "schema": 1, "benchmark": "shapes", "unit": "times the seconds without", **head, "about": case.about,
         "others percent": load.percent(), "rows": rows,
@@ -81,11 +98,13 @@ def row(name: str, case: Case, limits: Limits) -> dict[str, Any]:
     """The costs of one set of plugins."""
     plain, changed = (request(case, each) for each in (list, SETS[name]))
     with StopSignals(at_once=True) as signals, closing(Arm(plain, signals)) as one, closing(Arm(changed, signals)) as other:
+        change_shape(other.run)  # as the loop does before its first update
         one.calibrate()
         other.calibrate()
         update = interleave(one.window, other.window, limits).inverse
         milliseconds = 1000 * one.update_seconds, 1000 * other.update_seconds
-        peaks = one.peak_bytes(), other.peak_bytes()
+        teachers = getattr(other.run.parts.objective, "teachers", [])
+        peaks = one.peak_bytes(), other.peak_bytes() + tensor_bytes(param for each in teachers for param in each.parameters())
     speed, distance = use(name, case, limits)
     print(f"{name}: {shown(update)} in training, {shown(speed)} in use", flush=True)
     return {
@@ -98,7 +117,8 @@ def use(name: str, case: Case, limits: Limits) -> tuple[SpeedRatio, float]:
     """How many times as long as the plain model what is shipped takes, and how far its output is from that of what was trained."""
     with TemporaryDirectory() as folder:
         trainer(case, SETS[name], updates=3, out=folder).fit()
-        shipped, trained = (accel.load(f"{folder}/{file}.safetensors", model=case.model()) for file in ("shipped", "model"))
+        files = [f"{folder}/shipped.safetensors", f"{folder}/model.safetensors"]
+        shipped, trained = (accel.load(file if Path(file).exists() else files[1], model=case.model()) for file in files)
     x, _ = case.batch("cpu")
     with torch.inference_mode():
         distance = float((shipped(x) - trained(x)).abs().max() / trained(x).abs().max())
@@ -125,7 +145,8 @@ def table(result: dict[str, Any]) -> str:
         f"{result['about']}; float32, SGD. *Update* and *use* are the time of an update, and of a forward pass of what is shipped, "
         "in times those of the model without the plugin, which takes turns with it: below 1 is faster "
         f"(bounds that hold it with {LEVEL:.0%}; n rounds of four windows). *Memory* is what tensors take in an update, as "
-        "`accel ablate` counts it. *Distance*: of the outputs of the shipped model from those of the trained one, in evaluation, "
+        "`accel ablate` counts it, and the weights of a teacher. "
+        "*Distance*: of the outputs of the shipped model from those of the trained one, in evaluation, "
         "as a share of the largest.", "",
         f"{machine.sentence(result)} Other processes took {result['others percent'] or 0.0:.0f} % of the cores.", "",
         "| plugins | update | memory | use | distance |", "|---|---|---|---|---|",

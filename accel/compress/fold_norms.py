@@ -12,20 +12,9 @@ from torch import Tensor, nn
 
 from accel.compress.convolutions import can_be_folded, has_hooks, output_channels, replace_module, shared_parameters
 from accel.compress.folded_norm import fold_norm
+from accel.compress.input_ranks import InputRanks, input_rank, is_rank_certain
 
-__all__ = [
-    "InputRanks",
-    "fold_norms",
-    "folded_layer",
-    "input_rank",
-    "is_rank_certain",
-    "norms_folded",
-    "place_folded",
-    "why_not_folded",
-]
-
-InputRanks = dict[str, bool]
-"""Whether a layer had inputs of the rank at which its norm can be folded, and of no other, by its name."""
+__all__ = ["fold_norms", "folded_layer", "norms_folded", "place_folded", "why_not_folded"]
 
 
 def why_not_folded(model: nn.Module, layer: str, norm: str) -> str:
@@ -54,16 +43,6 @@ def why_not_folded(model: nn.Module, layer: str, norm: str) -> str:
     if any(id(param) in shared for module in (before, after) for param in module.parameters(recurse=False)):
         return "has weights that other layers have too, or the layer before it has"
     return ""
-
-
-def input_rank(layer: nn.Module) -> int:
-    """Return the number of dimensions that the input of a layer has if its channels are those of the norm after it: (N, C, ...)."""
-    return 2 if isinstance(layer, nn.Linear) else 2 + len(layer.kernel_size)  # type: ignore[arg-type]
-
-
-def is_rank_certain(norm: nn.Module) -> bool:
-    """Return whether a norm takes inputs of one rank alone. BatchNorm1d takes (N, C) and (N, C, L), and SyncBatchNorm any."""
-    return type(norm) in (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def folded_layer(layer: nn.Module, norm: Any) -> Any:

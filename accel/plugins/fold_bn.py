@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accel.compress.conv_norm_pairs import conv_norm_pairs
-from accel.compress.fold_norms import fold_norms, is_rank_certain, norms_folded, place_folded, why_not_folded
+from accel.compress.fold_norms import fold_norms, norms_folded, place_folded, why_not_folded
+from accel.compress.input_ranks import is_rank_certain
 from accel.errors import ConfigError
 from accel.parts import Folding, Shipped
 

@@ -5,7 +5,7 @@ float weights, which the optimiser moves by a straight-through gradient. Names
 of parameters stay what they are, for `freeze`, `groups` and `init`. The first
 and the last layer stay in floats. The run directory has the model with packed
 bits too, in `shipped.safetensors`: a scale for each filter, and the BatchNorm
-after a convolution folded into it.
+after a layer folded into it.
 
 Helps   size on disk: 32 weights take 4 bytes (binary) or 8 (ternary), and not
         128; each filter 4 more. The plan says how many bytes it is.
@@ -25,20 +25,24 @@ Source  dorefa: Zhou et al., arXiv 1606.06160. twn: Li et al., arXiv 1605.04711.
         it does beside binary ones, the sign of the scale alone, is the same signs.
 Exact   Without a norm folded in, the shipped layer computes the bits of the
         trained one; with it, to 1e-5, by which an input at the border of two
-        levels may come to the other side. `gradient_bits` of dorefa draws noise
+        levels may come to the other side. After a Linear, or a convolution of 1
+        dimension, a norm is folded in if an evaluation has seen that it normalises
+        the channels: inputs are (N, C), or (N, C, L). `gradient_bits` of dorefa draws noise
         for each micro-batch, as the paper does: accumulation then equals the
         big batch in the mean alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
+from accel.compress.input_ranks import ranks_seen
 from accel.compress.low_bits.choose_layers import LAYERS, Chosen, choose_layers
 from accel.compress.low_bits.layer_order import layers_in_order
 from accel.compress.low_bits.low_bit_layer import LowBitWeights
@@ -82,7 +86,7 @@ class LowBit(Quantisation):
             if bits > 8 and bits != FLOAT:
                 raise ConfigError(f"{self.name}.{name} must be 1 to 8 bits, or {FLOAT} for floats, not {bits}")
         self.scheme = Scheme(self.kind, self.weight_bits, self.input_bits, self.gradient_bits)
-        self.chosen = Chosen([], {}, {})
+        self.chosen = Chosen([], {}, {}, {})
         self.bytes = (0, 0)
         """Bytes of the weights of the chosen layers, as they are shipped and as floats."""
 
@@ -100,6 +104,9 @@ class LowBit(Quantisation):
             self.chosen = choose_layers(model, self.scheme, used, named, kept)
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from None
+        for layer, norm in (structure or {}).get("norms", {}).items():  # what an evaluation has shown
+            if self.chosen.doubtful.get(layer) == norm:
+                self.chosen.norms[layer] = self.chosen.doubtful.pop(layer)
         self.bytes = shipped_bytes(model, self.chosen.layers, self.scheme)
         return place_low_bit(model, self.chosen.layers, self.scheme)
 
@@ -118,6 +125,18 @@ class LowBit(Quantisation):
     def changes_shape(self) -> bool:
         return False
 
+    def loses_zeros(self) -> Collection[str]:
+        return () if self.scheme.has_zero else self.chosen.layers
+
+    @contextmanager
+    def evaluating(self, run: Run) -> Iterator[None]:
+        with ranks_seen(run.unwrapped_model, self.chosen.doubtful) as ranks:
+            yield
+        for layer, fits in ranks.items():
+            norm = self.chosen.doubtful.pop(layer)
+            if fits:
+                self.chosen.norms[layer] = norm
+
     def structure(self) -> dict[str, Any]:
         return {"scheme": list(self.scheme), "layers": self.chosen.layers, "norms": self.chosen.norms} if self.chosen.layers else {}
 
@@ -132,6 +151,10 @@ class LowBit(Quantisation):
             raise ConfigError(
                 f"it has layers of few bits, such as {layers[0]}, and this model has no such layer; give the model of the run"
             ) from error
+
+    @classmethod
+    def undone(cls, model: nn.Module) -> nn.Module:
+        return without_low_bit(model)
 
     @classmethod
     def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:

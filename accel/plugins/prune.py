@@ -44,7 +44,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.compress.pruning.channel_pruner import ChannelPruner
-from accel.compress.pruning.kept_channels import from_plain, still_to_cut
+from accel.compress.pruning.kept_channels import as_plain, from_plain, merged, still_to_cut
 from accel.compress.pruning.model_cut import ModelCut
 from accel.compress.pruning.pruning_schedule import find_pruning_updates, resolve_update
 from accel.compress.pruning.pruning_settings import find_conflict, unused_settings
@@ -54,6 +54,7 @@ from accel.compress.pruning.weight_pruner import WeightPruner
 from accel.errors import ConfigError
 from accel.parts import Grads, Pruning, Replacement
 from accel.parts.shared.name_patterns import matching_some
+from accel.system.call_stack import warn_user
 from accel.system.machine import Need
 from accel.values import Count, Decay, NonNegative
 
@@ -124,6 +125,8 @@ class Prune(Pruning):
     def model(self, model: nn.Module, structure: dict[str, Any] | None) -> nn.Module:
         try:
             self.original = self.pruner.take_model(model, structure)  # before any part changes how it runs
+        except ConfigError:
+            raise
         except Exception as error:  # whatever the user's objects raise
             why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise ConfigError(f"prune is tried out on a copy of the model, and it cannot be copied ({why})") from error
@@ -145,6 +148,11 @@ class Prune(Pruning):
             on_copies = PruningTrial(self.original, run.parts.update.user_losses()[0], micro.batch, micro.samples)
             cost = self.pruner.try_out(on_copies, self.excluded(self.original), self.final_ratio)
         del self.original
+        if self.mode == "channels" and self.ratio and cost.after.parameters == cost.before.parameters:
+            warn_user(
+                f"prune has no effect: with prune.ratio={self.ratio:g} each layer keeps its channels, in multiples of "
+                f"{self.multiple}; set a larger ratio, or a smaller prune.multiple"
+            )
         self.saved = cost.text + ("" if self.mode == "channels" else "; zeros alone make nothing faster here")
         if isinstance(self.pruner, ChannelPruner) and self.importance == "taylor":
             self.pruner.watch_gradients(run.unwrapped_model, run.device)
@@ -173,6 +181,9 @@ class Prune(Pruning):
             pruned = self.pruner.prune(run.unwrapped_model, tensors, self.points[step], lambda units: gather(units)[0])
         run.parts.precision.publish()
         return [Replacement(*each) for each in pruned]
+
+    def changes_shape(self) -> bool:
+        return self.mode == "channels"
 
     def penalised(self, loss: Tensor) -> Tensor:
         if not self.penalised_weights:
@@ -207,6 +218,10 @@ class Prune(Pruning):
         if still_to_cut(model, kept, counts):
             ModelCut(model, kept).apply(model)
         return model
+
+    @classmethod
+    def follow_shipped(cls, model: nn.Module, structure: dict[str, Any]) -> dict[str, Any]:
+        return as_plain(*merged(model, *from_plain(structure)))
 
     def plan_notes(self) -> Mapping[str, str]:
         steps = ", ".join(f"{ratio:.0%} after update {update:,}" for update, ratio in self.points.items())

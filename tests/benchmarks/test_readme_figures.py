@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_costs_of_shapes_are_written_into_their_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import readme  # type: ignore[import-not-found]
+
+    page, write = (ROOT / "docs/guides/ship.md").read_text(encoding="utf-8"), readme.PAGES["docs/guides/ship.md"]
+    assert write(page) == page, "say: python benchmarks/readme.py"
+    result = {"versions": {"torch": "2"}, "date": "2026-01-02 03:04", "cores": 2, "cpu": "a machine", "python": "3"}
+    (tmp_path / "2026-01-02-shapes.json").write_text(json.dumps(result))
+    (tmp_path / "2026-01-02-shapes.md").write_text("# A title\n\nWhat is what.\n\nA machine.\n\n| plugins |\n|---|\n| distill |\n")
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    written = write(page)
+    assert "What is what.\n\n| plugins |\n|---|\n| distill |\n\n`python benchmarks/shapes.py`; 2026-01-02" in written
+    assert "(../../benchmarks/results/2026-01-02-shapes.md)" in written
+    assert write(written) == written
+    del sys.modules["readme"]
 
 
 @pytest.mark.parametrize(("page", "row"), [("docs/figures.md", "accel, watched"), ("README.md", "A step of LAMB")])

@@ -14,17 +14,20 @@ from torch.utils.data import TensorDataset
 import accel
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Part, Pruning, Watch
+from accel.parts import Part, Quantisation, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.compile import Compile
 from accel.plugins.distill import Distill
 from accel.plugins.ema import EMA
+from accel.plugins.lowbit import LowBit
+from accel.plugins.prune import Prune
 from accel.plugins.recompute import Recompute
 from accel.testing import fit_toy
 from accel.testing.toy_run import CLASSES, FEATURES, Toy, toy_model, toy_teacher
 from tests.support.drill_length import LONG
+from tests.support.halved_layer import Halve
 from tests.support.points_task import Points
 
 
@@ -206,7 +209,11 @@ def test_a_damaged_teacher_and_one_of_other_classes(teacher: Path, tmp_path: Pat
 def test_its_own_run_is_no_teacher(teacher: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     points(Points, Distill(teacher=str(teacher)), epochs=1, out=out)
-    for name in (out, out / "model.safetensors"):
+    link, around = tmp_path / "link.safetensors", tmp_path / "around"
+    link.symlink_to(out / "model.safetensors")
+    around.symlink_to(out)
+    newest = sorted((out / "checkpoints").glob("*.pt"))[-1]
+    for name in (out, out / "model.safetensors", newest, link, around, around / "model.safetensors", tmp_path / "x" / ".." / "run"):
         with pytest.raises(ConfigError, match="is the directory of this run itself"):
             points(Points, Distill(teacher=str(name)), resume=out)
     net = toy_model()
@@ -269,13 +276,24 @@ def test_hints_inside_a_recomputed_block_have_the_same_bits() -> None:
     assert equal(*models)
 
 
-class Cuts(Pruning):
+class Cuts(Quantisation):
     """Stands for any plugin that changes the width of features."""
 
+    def change(self, run: Run) -> None:
+        """Change nothing yet."""
 
-def test_hints_and_a_width_that_changes_are_refused_together() -> None:
-    with pytest.raises(ConfigError, match=r"distill\.hints and cuts cannot work together, for it changes the width of features"):
-        fit_toy([Distill(teacher=toy_teacher(), hints=["1"]), Cuts()])
+
+@pytest.mark.parametrize("cuts", [Cuts, Halve, Prune])
+def test_hints_and_a_width_that_changes_are_refused_together(cuts: Callable[[], Part]) -> None:
+    with pytest.raises(ConfigError, match=r"distill\.hints and \w+ cannot work together, for it changes the width of features"):
+        fit_toy([Distill(teacher=toy_teacher(), hints=["1"]), cuts()])
+
+
+@pytest.mark.parametrize("mode", ["weights", "pattern"])
+def test_hints_go_with_masks_and_few_bits(mode: Any) -> None:
+    masked = Prune(mode=mode, end=3, **({"pattern": "1:2"} if mode == "pattern" else {}))
+    result = fit_toy([Distill(teacher=toy_teacher(), hints=["1"]), masked, LowBit(keep=[])])
+    assert any(int((weight == 0).sum()) >= weight.numel() // 2 for weight in result.weights)
 
 
 def test_a_projection_moves() -> None:
@@ -309,13 +327,16 @@ class Words(Toy):
         return F.cross_entropy(logits.flatten(0, 1), batch[1].flatten()), (batch[1] != -100).sum()
 
 
-def test_per_token_accumulation_is_the_big_batch() -> None:
-    plain = fit_toy([], kind=Words, batch_size=8)
-    for others in ([], [EMA(decay=0.5)]):
-        big = fit_toy([Distill(teacher=toy_teacher()), *others], kind=Words, batch_size=8)
-        small = fit_toy([Distill(teacher=toy_teacher()), *others, Accumulate(steps=2)], kind=Words, batch_size=4)
-        assert small.distance(big) < 1e-5
-        assert big.distance(plain) > 1e-3
+@pytest.mark.parametrize(("others", "tolerance"), [("", 1e-5), ("ema", 1e-5), ("ema, amp", 2e-3)])
+def test_per_token_accumulation_is_the_big_batch(others: str, tolerance: float) -> None:
+    def run(*plugins: Part, batch_size: int = 8) -> Any:
+        beside = {"ema": EMA(decay=0.5), "amp": AMP(force=True)}
+        named = [beside[name] for name in others.split(", ") if name]
+        return fit_toy([Distill(teacher=toy_teacher(), weight=0.9), *named, *plugins], kind=Words, batch_size=batch_size)
+
+    big, small = run(), run(Accumulate(steps=2), batch_size=4)
+    assert small.distance(big) < tolerance
+    assert big.distance(fit_toy([], kind=Words, batch_size=8)) > 5 * tolerance
 
 
 class Guessing(Words):

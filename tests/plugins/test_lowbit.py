@@ -28,6 +28,7 @@ from accel.plugins.distill import Distill
 from accel.plugins.ema import EMA
 from accel.plugins.lowbit import LowBit
 from accel.plugins.master_weights import MasterWeights
+from accel.plugins.prune import Prune
 from accel.plugins.recompute import Recompute
 from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
@@ -199,6 +200,96 @@ def test_weights_of_bnn_are_clipped_between_updates() -> None:
     assert float(large.abs().max()) > 1
     assert spy.run.parts.quantisation.change(spy.run) is None
     assert torch.equal(spy.run.unwrapped_model.get_parameter("conv1.weight"), large.clamp(-1, 1))
+
+
+class Deep(Pictures):
+    """A Linear of few bits whose norm normalises its channels."""
+
+    norm: Sequence[str] = ("4",)
+
+    def model(self) -> nn.Module:
+        hidden = [nn.Linear(8, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU()]
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), *hidden, nn.Linear(8, 3))
+
+
+class Signals(Deep):
+    """A convolution of one dimension and its norm."""
+
+    norm = ("3",)
+
+    def model(self) -> nn.Module:
+        hidden = [nn.Conv1d(8, 8, 3, bias=False), nn.BatchNorm1d(8), nn.AdaptiveAvgPool1d(1)]
+        return nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 8, 3), *hidden, nn.Flatten(), nn.Linear(8, 3))
+
+
+class Places(Deep):
+    """A Linear on as many places as it has channels, of which the norm normalises the places."""
+
+    norm = ()
+
+    def model(self) -> nn.Module:
+        hidden = [nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Flatten()]
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.Unflatten(1, (4, 4)), *hidden, nn.Linear(16, 3))
+
+
+@pytest.mark.parametrize("together", ["plain", "compile"] if LONG else ["plain"])
+@pytest.mark.parametrize("kind", [Deep, Signals, Places])
+def test_a_norm_of_one_dimension_is_folded_where_an_evaluation_has_seen_that_it_can_be(
+    kind: type[Deep], together: str, tmp_path: Path
+) -> None:
+    def run(**settings: Any) -> Result:
+        plugins = [LowBit(), AdamW(lr=0.01), *([Compile(backend="eager")] if together == "compile" else [])]
+        return fit(*plugins, kind=kind, **settings)
+
+    whole, plain = run(out=tmp_path / "run", checkpoint_every=1, checkpoint_keep=20), run(epochs=1)
+    trained, shipped = load(tmp_path / "run"), load(tmp_path / "run" / "shipped.safetensors")
+    assert names_of(shipped, nn.Identity) == list(kind.norm)
+    assert names_of(trained, nn.Identity) == names_of(plain.model, nn.Identity) == []
+    with torch.no_grad():
+        assert torch.allclose(trained(PICTURES), shipped(PICTURES), atol=1e-4)
+    for file in sorted((tmp_path / "run" / FOLDER).glob("*.pt"))[::4]:
+        again = run(out=tmp_path / file.stem, resume=file)
+        assert whole.metrics == again.metrics
+        one, other = ((place / "shipped.safetensors").read_bytes() for place in (tmp_path / "run", tmp_path / file.stem))
+        assert one == other, file.stem
+
+
+WITHOUT_ZERO: dict[str, Callable[[], LowBit]] = {
+    **{kind: KINDS[kind] for kind in ("bwn", "xnor", "bnn", "dorefa")},
+    "one bit": lambda: LowBit(kind="dorefa"),
+}
+WITH_ZERO: dict[str, Callable[[], LowBit]] = {"twn": LowBit, "inputs": lambda: LowBit(kind="dorefa", weight_bits=32, input_bits=4)}
+MASKED: dict[str, Callable[[], Prune]] = {
+    "weights": lambda: Prune(mode="weights", end=2, ratio=0.5), "pattern": lambda: Prune(mode="pattern", end=2, pattern="1:2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ZERO)
+@pytest.mark.parametrize("mode", MASKED)
+def test_zeros_and_levels_without_one_are_refused_together(mode: str, kind: str, tmp_path: Path) -> None:
+    sentence = rf"prune.mode={mode} makes zeros, and lowbit has no level 0 in conv1, conv2 and 2 more; .* prune.exclude=\[conv1,"
+    with pytest.raises(ConfigError, match=sentence):
+        fit(MASKED[mode](), WITHOUT_ZERO[kind](), SGD(lr=0.1), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_zeros_in_other_layers_than_those_without_one() -> None:
+    elsewhere = Prune(mode="weights", end=2, exclude=["conv*", "mix*"])
+    model = fit(elsewhere, LowBit(kind="bwn"), SGD(lr=0.1), epochs=1).model
+    assert int((model.get_parameter("stem.weight") == 0).sum()) == 108
+
+
+@pytest.mark.parametrize("kind", WITH_ZERO)
+@pytest.mark.parametrize("mode", MASKED)
+def test_zeros_stay_zeros_where_there_is_a_level_0(mode: str, kind: str, tmp_path: Path) -> None:
+    fit(MASKED[mode](), WITH_ZERO[kind](), SGD(lr=0.1), out=tmp_path, epochs=1)
+    trained = load(tmp_path)
+    file = tmp_path / "shipped.safetensors"
+    shipped = load(file) if kind == "twn" else trained
+    for name in ("conv1", "conv2"):
+        gone = trained.get_submodule(name).weight == 0
+        assert int(gone.sum()) >= gone.numel() // 2  # type: ignore[union-attr, operator, arg-type]
+        assert not shipped.get_submodule(name).level_weight(PICTURES)[gone].any()  # type: ignore[operator]
 
 
 def test_names_of_parameters_are_those_of_the_users_model() -> None:

@@ -16,10 +16,11 @@ from torch.utils.data import TensorDataset
 
 import accel
 from accel.checkpoints import find
+from accel.compress.low_bits.packed_layer import PackedLayer
 from accel.compress.pruning.channel_groups import kept_by_units
 from accel.compress.pruning.channel_pruner import ChannelPruner
 from accel.compress.pruning.model_cut import ModelCut
-from accel.errors import ConfigError
+from accel.errors import AccelWarning, ConfigError
 from accel.parts import Grads, Part, Replacement, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -29,13 +30,16 @@ from accel.plugins.channels_last import ChannelsLast
 from accel.plugins.clip import Clip
 from accel.plugins.compile import Compile
 from accel.plugins.ema import EMA
+from accel.plugins.fold_bn import FoldBN
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
+from accel.plugins.lowbit import LowBit
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.muon import Muon
 from accel.plugins.norms import Norms
 from accel.plugins.optimizer import Optimizer
 from accel.plugins.prune import Prune
+from accel.plugins.reparam import Reparam
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
@@ -211,6 +215,59 @@ def test_a_pruned_run_is_loaded_evaluated_and_begun_with(tmp_path: Path) -> None
     assert again.model.get_parameter("stem.weight").shape[0] == 8
     deeper, _ = fit([AdamW(), Prune(end=0, ratio=0.75, multiple=4)], init=tmp_path / "run")
     assert deeper.model.get_parameter("stem.weight").shape[0] == 4, "of the channels that the user's own model has"
+
+
+class Branched(Pictures):
+    """Without a concatenation, to which Torch-Pruning follows no sum of branches."""
+
+    net = partial(PrunableNet, KINDS[:3], width=16)
+
+
+class Signed(Branched):
+    """Its first block takes what has signs."""
+
+
+SHAPED: dict[str, Callable[[], list[Part]]] = {
+    "reparam": lambda: [Reparam()], "acnet": lambda: [Reparam(kind="acnet")], "fold_bn": lambda: [FoldBN()],
+    "all": lambda: [Reparam(), FoldBN(), LowBit(keep=["stem", "head"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["twn", "bnn"])
+def test_it_is_tried_out_on_floats_in_a_resumed_run_too(kind: Any, tmp_path: Path) -> None:
+    def plugins() -> list[Part]:
+        few = LowBit(kind=kind, layers=["blocks.0.conv"], keep=[])
+        return [SGD(lr=0.01), Prune(end=5), Reparam(layers=["blocks.1.conv"]), few, FoldBN()]
+
+    whole, _ = fit(plugins(), task=Signed, out=tmp_path / "whole")
+    fit(plugins(), task=Signed, stop=3, out=tmp_path / "part", checkpoint_every=1)
+    rest, _ = fit(plugins(), task=Signed, resume=tmp_path / "part")
+    state = whole.model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in rest.model.state_dict().items())
+    one, other = ((tmp_path / name / "shipped.safetensors").read_bytes() for name in ("whole", "part"))
+    assert one == other, "each part saw the model that it saw at first"
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_what_is_shipped_of_a_cut_model_is_loaded_and_cut_again(name: str, tmp_path: Path) -> None:
+    fit([*SHAPED[name](), AdamW(), Prune(end=3)], task=Branched, out=tmp_path / "run")
+    file = tmp_path / "run" / "shipped.safetensors"
+    trained, shipped = (accel.load(path).eval() for path in (tmp_path / "run", file))
+    x = Pictures().data("val").tensors[0]
+    with torch.no_grad():
+        assert torch.allclose(trained(x), shipped(x), atol=1e-4)
+    again = [AdamW(), Prune(end=0, ratio=0.75, multiple=4)]
+    if any(isinstance(module, PackedLayer) for module in shipped.modules()):
+        with pytest.raises(ConfigError, match=r"begins with \S+ as a Packed\w+, which cannot be cut; begin with the run"):
+            fit(again, task=Branched, init=file)
+        return
+    deeper, _ = fit(again, task=Branched, init=file)
+    assert deeper.model.get_submodule("stem").weight.shape[0] == 4, "of the channels that the user's own model has"
+
+
+def test_a_ratio_that_takes_nothing_is_told() -> None:
+    with pytest.warns(AccelWarning, match=r"prune has no effect: with prune.ratio=0.5 each layer keeps its channels, in multiples"):
+        fit([Prune(end=4, multiple=64)])
 
 
 def test_weights_stay_zero_whatever_moves_them() -> None:

@@ -76,6 +76,16 @@ def test_the_dev_container_is_set_up_by_a_target_of_the_makefile() -> None:
     assert container["image"].endswith(PROJECT["requires-python"].removeprefix(">="))
 
 
+def test_every_test_with_a_long_form_is_one_of_the_drills() -> None:
+    (command,) = re.findall(r"^\tACCEL_DRILL=long .*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    places = [ROOT / word for word in command.partition("--deselect")[0].split() if word.startswith("tests/")]
+    needs = re.compile("^from tests.support.drill_length", re.MULTILINE)
+    long = [path for path in (ROOT / "tests").rglob("test_*.py") if needs.search(path.read_text())]
+    assert long
+    for path in long:
+        assert any(place == path or place in path.parents for place in places), f"{path} is in no drill of the Makefile"
+
+
 def test_commits_that_blame_skips_are_named_in_full() -> None:
     lines = [line for line in (ROOT / ".git-blame-ignore-revs").read_text().splitlines() if line and not line.startswith("#")]
     assert lines

@@ -8,18 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accel import load
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
+from accel.plugins.fold_bn import FoldBN
 from accel.plugins.fsdp import FSDP
 from accel.plugins.lowbit import LowBit
 from accel.plugins.qat import QAT
 from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
 from tests.support.halved_layer import Halve
-from tests.support.points_trainer import Keeps, Points, Stop
+from tests.support.points_trainer import RANK, Keeps, Points, Stop
 
 
 class Batches(Points):
@@ -74,6 +76,14 @@ def case_ddp_goes_on_with_branches(folder: Path) -> float:
     fit(plugins(), Batches, stop=4, out=folder / "run", checkpoint_every=1)
     resumed = fit(plugins(), Batches, out=folder / "run", resume="auto")
     return distance({**resumed, "losses": []}, {**whole, "losses": []})
+
+
+def case_ddp_folds_norms(folder: Path) -> dict[str, Any]:
+    both = fit([DDP(), FoldBN(), AdamW(lr=0.01), EMA(decay=0.8)], Batches, out=folder / "run")
+    alone = fit([FoldBN(), AdamW(lr=0.01), EMA(decay=0.8)], Alone)
+    shipped = load(folder / "run" / "shipped.safetensors", model=Batches().model()) if RANK == 0 else nn.Identity()
+    norms = [module for module in shipped.modules() if isinstance(module, nn.BatchNorm2d)]
+    return {"distance": distance(both, alone), "norms": len(norms), "metrics": (both["metrics"], alone["metrics"])}
 
 
 def case_fsdp_trains_branches(folder: Path) -> dict[str, Any]:

@@ -135,13 +135,14 @@ def hint_pairs(given: Any) -> dict[str, str]:
 
 def refuse_hints(run: Run) -> None:
     """Raise ConfigError if a part of a run changes what a hint is compared with, or cannot have its projection."""
-    parallel, pruning = run.parts.parallel, run.parts.pruning
+    parallel = run.parts.parallel
     if parallel.name == "fsdp" and parallel.world_size > 1:
         raise ConfigError("distill.hints and fsdp cannot work together, for it shards the projections' weights; use ddp instead")
-    if pruning.name != "pruning":
-        raise ConfigError(
-            f"distill.hints and {pruning.name} cannot work together, for it changes the width of features; leave the hints out"
-        )
+    for shape in run.parts.shapes().values():
+        if shape.changes_shape():
+            raise ConfigError(
+                f"distill.hints and {shape.name} cannot work together, for it changes the width of features; leave the hints out"
+            )
 
 
 def width_of(module: nn.Module) -> int | None:

@@ -13,7 +13,8 @@ __all__ = ["bwn_codes", "bwn_levels", "bwn_weight"]
 def bwn_weight(weight: Tensor) -> Tensor:
     """Return alpha sign(W), (C_out, ...): alpha is the mean of |w| over the n weights of each filter, equation 6.
 
-    The gradient, in section 3.1 on training: dC/dW_i = dC/dW~_i (1 / n + alpha 1(|W_i| <= 1)).
+    The gradient, in section 3.1 on training: dC/dW_i = dC/dW~_i (1 / n + alpha 1(|W_i| <= 1)). For the last factor the paper prints
+    the function of which it is the derivative, r 1(|r| <= 1).
     """
     alpha = over_filter(weight.detach().abs())
     surrogate = weight / weight[0].numel() + alpha * weight.clamp(-1, 1)

@@ -10,7 +10,7 @@ from torch import nn
 from accel.compress.branched_conv import BranchedConv
 from accel.compress.conv_norm_pairs import conv_norm_pairs
 from accel.compress.convolutions import has_hooks, names_by_module, shared_parameters
-from accel.compress.fold_norms import is_rank_certain
+from accel.compress.input_ranks import is_rank_certain
 from accel.compress.low_bits.layer_order import UsedLayer
 from accel.compress.low_bits.low_bit_layer import LOW_BIT
 from accel.compress.low_bits.scheme import Scheme
@@ -30,6 +30,8 @@ class Chosen(NamedTuple):
     """Their names, in the order of use."""
     norms: dict[str, str]
     """The BatchNorm that is folded into a layer when it is shipped, by the layer's name."""
+    doubtful: dict[str, str]
+    """Those of which the rank of their inputs decides whether they can be."""
     left: dict[str, str]
     """Why a layer stays in floats, by its name."""
 
@@ -71,8 +73,11 @@ def choose_layers(
         why = listed([f"{name} {reason}" for name, reason in left.items()], 3) if left else "it has no convolution and no Linear"
         raise ConfigError(f"the model has no layer to quantise: {why}; keep=[] keeps none of them in floats")
     pairs = conv_norm_pairs(model)
-    norms = {name: pairs[name] for name in chosen if name in pairs and is_rank_certain(model.get_submodule(pairs[name]))}
-    return Chosen(chosen, norms, left)
+    norms, doubtful = dict[str, str](), dict[str, str]()
+    for name in chosen:
+        if name in pairs:
+            (norms if is_rank_certain(model.get_submodule(pairs[name])) else doubtful)[name] = pairs[name]
+    return Chosen(chosen, norms, doubtful, left)
 
 
 def ends_of(used: Sequence[UsedLayer]) -> dict[str, str]:

@@ -11,7 +11,7 @@ __all__ = ["dorefa_codes", "dorefa_gradient", "dorefa_input", "dorefa_levels", "
 
 
 def quantize_k(x: Tensor, bits: int) -> Tensor:
-    """Return the nearest of 2^k levels in [0, 1], with the gradient handed on as it is: equations 5 and 6.
+    """Return the nearest of 2^k levels in [0, 1], with the gradient handed on as it is: section 2.2.
 
     r_o = round((2^k - 1) r_i) / (2^k - 1)
 
@@ -25,8 +25,8 @@ def quantize_k(x: Tensor, bits: int) -> Tensor:
 def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
     """Return weights of k bits, (C_out, ...).
 
-    One bit, equations 7 and 8: sign(w) E(|w|), with the mean over the whole layer; the gradient is handed on.
-    More, equations 9 and 10: 2 quantize_k(tanh(w) / (2 max |tanh(w)|) + 1/2) - 1; the gradient is that of the formula, with
+    Section 2.3. One bit: sign(w) E(|w|), with the mean over the whole layer; the gradient is handed on.
+    More: 2 quantize_k(tanh(w) / (2 max |tanh(w)|) + 1/2) - 1; the gradient is that of the formula, with
     the one of `quantize_k` inside.
     """
     if bits == 1:
@@ -51,7 +51,7 @@ def dorefa_levels(codes: Tensor, bits: int) -> Tensor:
 
 
 def dorefa_input(x: Tensor, bits: int) -> Tensor:
-    """Return inputs of k bits in [0, 1]: equation 11, after a clip to [0, 1], outside of which no gradient is handed on.
+    """Return inputs of k bits in [0, 1]: section 2.4, after a clip to [0, 1], outside of which no gradient is handed on.
 
     The paper asks for a bounded activation before; the clip is that of the authors' own code, in Tensorpack.
     """
@@ -59,7 +59,7 @@ def dorefa_input(x: Tensor, bits: int) -> Tensor:
 
 
 def dorefa_gradient(x: Tensor, bits: int) -> Tensor:
-    """Return x as it is; its gradient is rounded to k bits: equation 12.
+    """Return x as it is; its gradient is rounded to k bits: section 2.5.
 
     2 m [quantize_k(dr / (2 m) + 1/2 + N(k)) - 1/2], where m is the largest |dr| of each sample and N(k) is uniform noise in
     (-0.5, 0.5) / (2^k - 1), from torch's generator.
@@ -78,7 +78,7 @@ def rounded_gradient(gradient: Tensor, bits: int, noise: Tensor) -> Tensor:
     Args:
         gradient: dr, (N, ...).
         bits: k.
-        noise: sigma in equation 12, in (-0.5, 0.5), of the shape of the gradient, float32 or more.
+        noise: sigma in section 2.5, in (-0.5, 0.5), of the shape of the gradient, float32 or more.
     """
     exact, steps = at_least_float32(gradient), 2**bits - 1
     most = exact.abs().amax(dim=tuple(range(1, exact.dim())), keepdim=True) if exact.dim() > 1 else exact.abs()

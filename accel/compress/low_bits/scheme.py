@@ -40,6 +40,11 @@ class Scheme(NamedTuple):
         """Whether a layer sees the signs of its input alone."""
         return self.kind in ("xnor", "bnn")
 
+    @property
+    def has_zero(self) -> bool:
+        """Whether a weight that is zero stays zero. DoReFa has an even number of levels, and none of them is 0."""
+        return self.kind == "twn" or not self.code_bits
+
     def weight(self, weight: Tensor) -> Tensor:
         """Return the levels of weights times their scales, (C_out, ...), with the paper's gradient, in the dtype of the weights."""
         exact = at_least_float32(weight)

@@ -13,7 +13,7 @@ __all__ = ["twn_codes", "twn_levels", "twn_weight"]
 def twn_weight(weight: Tensor) -> Tensor:
     """Return alpha W^t, (C_out, ...): W^t by equation 3, and alpha, the mean of |w| above the threshold, by equation 5.
 
-    The gradient is handed on as it is, as in BinaryConnect: the paper's section on training.
+    The gradient is handed on as it is, as in BinaryConnect: the section on training.
     """
     levels, scale = _ternary(weight.detach())
     return straight_through(levels * scale, weight)
@@ -31,7 +31,10 @@ def twn_levels(codes: Tensor) -> Tensor:
 
 
 def _ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return W^t and alpha, (C_out, 1, ...). The threshold is 0.7 E(|w|) over each filter: equation 6."""
+    """Return W^t and alpha, (C_out, 1, ...). The threshold is 0.7 E(|w|) over each filter.
+
+    Source: the section on the threshold; 0.7 is the factor of the paper's first version, and of micronet. The third has 0.75.
+    """
     size = weight.abs()
     above = (size > 0.7 * over_filter(size)).to(weight.dtype)
     count = over_filter(above).clamp_min(torch.finfo(weight.dtype).tiny)

@@ -10,7 +10,7 @@ from torch import nn
 from accel.compress.pruning.layer_channels import Side, channel_dims, count_channels
 from accel.errors import ConfigError
 
-__all__ = ["Kept", "as_plain", "composed", "counts_of", "from_plain", "still_to_cut"]
+__all__ = ["Kept", "as_plain", "composed", "counts_of", "from_plain", "merged", "still_to_cut"]
 
 Kept = dict[str, dict[Side, list[int]]]
 """Channels that are left, by the path of a layer and by side, sorted; of a layer and a side that it does not name, all."""
@@ -69,6 +69,32 @@ def from_plain(plain: Mapping[str, Any]) -> tuple[Kept, dict[str, dict[Side, int
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise ConfigError("prune: the structure of the saved model is none that it has written") from None
     return kept, counts
+
+
+def merged(
+    model: nn.Module, kept: Kept, counts: Mapping[str, Mapping[Side, int]]
+) -> tuple[Kept, dict[str, dict[Side, int]]]:  # fmt: skip
+    """Return kept channels, and their counts, in the names of a model in which single layers stand for several that were cut.
+
+    Branches of one layer are cut alike: what is left of each is left of the layer that they are merged into.
+
+    Args:
+        model: the model in which they are merged.
+        kept: the channels, by the names of the model before.
+        counts: how many there were.
+    """
+    modules = dict(model.named_modules())
+    result: Kept = {}
+    totals: dict[str, dict[Side, int]] = {}
+    for path, sides in kept.items():
+        place = path
+        while place not in modules:
+            place = place.rpartition(".")[0]
+        for side, channels in sides.items():
+            if place == path or side in channel_dims(modules[place]):
+                result.setdefault(place, {})[side] = channels
+                totals.setdefault(place, {})[side] = counts[path][side]
+    return result, totals
 
 
 def still_to_cut(model: nn.Module, kept: Kept, counts: Mapping[str, Mapping[Side, int]]) -> bool:

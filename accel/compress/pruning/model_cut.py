@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from accel.compress.pruning.kept_channels import Kept
 from accel.compress.pruning.layer_channels import Side, channel_dims, resize
+from accel.errors import ConfigError
 
 __all__ = ["ModelCut", "widened"]
 
@@ -103,12 +104,22 @@ def widened(model: nn.Module, kept: Kept, counts: Mapping[str, Mapping[Side, int
     Args:
         model: the model.
         kept: the channels that it has left.
-        counts: how many there were, by path and side of a layer.
+        counts: how many there were, by path and side of a layer. A norm that was folded into another layer is gone.
+
+    Raises:
+        ConfigError: for a layer whose weights are no floats any more.
     """
     copy = deepcopy(model)
     for path, sides in kept.items():
         layer = copy.get_submodule(path)
         dims = channel_dims(layer)
+        if isinstance(layer, nn.Identity):
+            continue
+        if not dims:
+            raise ConfigError(
+                f"prune: the run begins with {path} as a {type(layer).__name__}, which cannot be cut; begin with the run that made "
+                "it, by init=RUN in place of its shipped.safetensors"
+            )
         for side, channels in sides.items():
             for key, dim in dims[side].items():
                 tensor = getattr(layer, key).detach()

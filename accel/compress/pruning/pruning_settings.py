@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from accel.errors import listed
+
 if TYPE_CHECKING:
     from accel.parts import Run
 
@@ -30,12 +32,24 @@ def find_conflict(plugin: Any, run: Run, first: int) -> str:
     if parts.update.name == "step_in_backward" and (looks or plugin.mode != "channels"):
         looks = looks or f"prune.mode={plugin.mode}"
         return f"{looks} looks at all gradients, and step_in_backward has each for itself; leave one out"
+    if plugin.mode != "channels" and (lost := lost_zeros(plugin, run)):
+        return (
+            f"prune.mode={plugin.mode} makes zeros, and {parts.quantisation.name} has no level 0 in {listed(lost, 2)}; take a "
+            f"scheme with one, as lowbit.kind=twn, or leave these layers whole: prune.exclude=[{', '.join(lost)}]"
+        )
     if looks and first < 1:
         return (
             f"{looks} needs gradients, and there are none before its first step, after update 0; set a later prune.end, or "
             "prune.importance=magnitude"
         )
     return ""
+
+
+def lost_zeros(plugin: Any, run: Run) -> list[str]:
+    """Return the names of layers whose weights would be pruned, and in which zeros are something else."""
+    model, without_zero = run.unwrapped_model, set(run.parts.quantisation.loses_zeros())
+    names = plugin.pruner.prunable(model, plugin.excluded(model)) if without_zero else []
+    return [layer for layer in (name.rpartition(".")[0] for name in names) if layer in without_zero]
 
 
 def unused_settings(plugin: Any) -> list[str]:

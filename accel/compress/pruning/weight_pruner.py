@@ -49,13 +49,18 @@ class WeightPruner:
         Raises:
             ConfigError: if there is none.
         """
-        weights = {name: weight for name, weight in maskable_weights(model).items() if name.rpartition(".")[0] not in excluded}
-        if self.pattern is not None:
-            weights = {name: weight for name, weight in weights.items() if not weight.shape[1] % self.pattern[1]}
-        if not weights:
+        self.names = self.prunable(model, excluded)
+        if not self.names:
             inputs = f" whose inputs come in blocks of {self.pattern[1]}" if self.pattern else ""
             raise ConfigError(f"prune: {type(model).__name__} has no linear layer or convolution{inputs} to prune; leave prune out")
-        self.names = list(weights)
+
+    def prunable(self, model: nn.Module, excluded: set[str]) -> list[str]:
+        """Return the names of the weights of a model that may be pruned, but for those of some layers."""
+        return [
+            name
+            for name, weight in maskable_weights(model).items()
+            if name.rpartition(".")[0] not in excluded and (self.pattern is None or not weight.shape[1] % self.pattern[1])
+        ]
 
     def try_out(self, trial: PruningTrial, excluded: set[str], ratio: float) -> CostPair:
         """Time the model beside a copy with as many zeros as there are going to be. Raise ConfigError if there can be none."""

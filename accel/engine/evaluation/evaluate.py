@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -58,7 +58,7 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
     measure = BatchMetrics(run, metrics, batches, objects)
     with (
         undisturbed(run), torch.no_grad(), run.weights(), unmoved_model(run.unwrapped_model), objects.in_use(),
-        reading(run, batches) as batches_ahead, parts.folding.evaluating(run),
+        reading(run, batches) as batches_ahead, shaped_for_evaluation(run),
     ):  # fmt: skip
         run.model.eval()
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
@@ -154,6 +154,15 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> d
 def undisturbed(run: Run) -> Iterator[None]:
     """Let the training data stay where it is, and random numbers too."""
     with run.parts.prefetch.paused(), run.random.preserved():
+        yield
+
+
+@contextmanager
+def shaped_for_evaluation(run: Run) -> Iterator[None]:
+    """Let every plugin that shapes the model have it in the form in which it is evaluated."""
+    with ExitStack() as stack:
+        for shape in run.parts.shapes().values():
+            stack.enter_context(shape.evaluating(run))
         yield
 
 

@@ -54,7 +54,8 @@ def load_other(
         ConfigError: if there is none, it cannot be read or made, or it is this run's own.
     """
     label, place = f"{owner}={path}", Path(path).expanduser()
-    if own is not None and run_directory_of(place).resolve() == own.resolve():
+    places = {run_directory_of(place).resolve(), run_directory_of(place.resolve()).resolve()}  # a link, too
+    if own is not None and own.resolve() in places:
         raise ConfigError(f"{label} is the directory of this run itself; name that of another run, or another out=DIR")
     try:
         source = find_weights(place)

@@ -8,12 +8,13 @@ from functools import partial
 import torch
 
 from accel.checkpoints.weights.rebuilt_model import changed_inside, rebuild
+from accel.checkpoints.weights.weight_names import unwrap
 from accel.engine.request import RunRequest
 from accel.engine.select_parts import PART_TYPES
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Part, Shape
-from accel.parts.model_shape.model_structure import Structure, kinds_of_run
+from accel.parts.model_shape.model_structure import Structure, kinds_of_run, undone
 
 __all__ = ["rebuild_model", "shape_model"]
 
@@ -56,13 +57,16 @@ def shape_model(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> R
     Returns:
         The request, with what was left out.
     """
-    skipped = dict(request.skipped)
+    skipped, kinds = dict(request.skipped), kinds_of_run(run)
+    inner, later = undone(unwrap(run.unwrapped_model), run.restored, kinds)
+    run.unwrapped_model = run.model = changed_inside(run.unwrapped_model, lambda _: inner)
     structures = {entry["part"]: entry["structure"] for entry in run.restored}
     for name, shape in run.parts.shapes().items():
         try:
             refuse_sharded_changes(run, shape)
             with torch.random.fork_rng(devices=[]):  # a layer more draws its weights, and moves no other random number
-                shaped = changed_inside(run.unwrapped_model, partial(shape.model, structure=structures.get(name)))
+                shaped = rebuild(run.unwrapped_model, [entry for entry in later if entry["part"] == name], kinds)
+                shaped = changed_inside(shaped, partial(shape.model, structure=structures.get(name)))
         except ConfigError as error:
             if shape.name not in request.bundled:
                 raise

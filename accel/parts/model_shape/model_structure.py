@@ -15,6 +15,7 @@ from accel.schema import plugin_registry
 
 __all__ = [
     "NO_KINDS", "Structure", "is_shipped_changed", "is_structure", "kinds_of_run", "rebuilt", "rebuilt_as", "ship", "structure_of",
+    "undone",
 ]  # fmt: skip
 
 NO_KINDS: Mapping[str, type[Shape]] = {}
@@ -70,6 +71,21 @@ def rebuilt_as(run: Run, model: nn.Module | None) -> nn.Module | None:
     return None if model is None else rebuilt(model, structure_of(run), kinds_of_run(run))
 
 
+def undone(model: nn.Module, structure: Structure, kinds: Mapping[str, type[Shape]] = NO_KINDS) -> tuple[nn.Module, Structure]:
+    """Return a model without what can be taken out again of its structure, and the entries of that.
+
+    Args:
+        model: the model, which may be changed in place.
+        structure: its structure.
+        kinds: as for `rebuilt`.
+    """
+    own: Any = Shape.undone
+    entries = [entry for entry in structure if cast(Any, _kind_of(entry, kinds).undone).__func__ is not own.__func__]
+    for entry in reversed(entries):
+        model = _kind_of(entry, kinds).undone(model)
+    return model, entries
+
+
 def is_shipped_changed(structure: Structure, kinds: Mapping[str, type[Shape]] = NO_KINDS) -> bool:
     """Return whether a model of this structure is shipped as another one than is trained. `kinds` is as for `rebuilt`."""
     own: Any = Shape.ship
@@ -86,7 +102,8 @@ def ship(model: nn.Module, structure: Structure, kinds: Mapping[str, type[Shape]
     """
     shipped: Structure = []
     for entry in structure:
-        model, inner = _kind_of(entry, kinds).ship(model, entry["structure"])
+        kind = _kind_of(entry, kinds)
+        model, inner = kind.ship(model, kind.follow_shipped(model, entry["structure"]))
         shipped.append(entry | {"structure": inner})
     return model, shipped
 

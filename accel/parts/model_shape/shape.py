@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,6 +85,24 @@ class Shape(Part):
         return model
 
     @classmethod
+    def undone(cls, model: nn.Module) -> nn.Module:
+        """Return a model without what `rebuild` has put in, where it can be taken out again; plainest: as it is.
+
+        A resumed run is built so that each part sees the model that it saw at first: without what comes after it.
+        """
+        return model
+
+    @classmethod
+    def follow_shipped(cls, model: nn.Module, structure: dict[str, Any]) -> dict[str, Any]:
+        """Return its structure in the names of a model that the parts before it ship; plainest: they have changed none.
+
+        Args:
+            model: as for `ship`, which is called next.
+            structure: its structure in the trained model.
+        """
+        return structure
+
+    @classmethod
     def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:
         """Return the model without what only training needs: branches merged, masks made zeros.
 
@@ -93,6 +111,13 @@ class Shape(Part):
             structure: its structure.
         """
         return Shipped(model, structure)
+
+    def evaluating(self, run: Run) -> AbstractContextManager[None]:
+        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
+
+        The model is what it was at the end.
+        """
+        return nullcontext()
 
     def capture_blocker(self) -> str:
         return "" if Shape in type(self).__bases__ else super().capture_blocker()
@@ -136,13 +161,6 @@ class Pruning(Shape):
 class Folding(Shape):
     """Layers that are one in evaluation; plainest: none. It comes before Quantisation, whose layers keep their own weights."""
 
-    def evaluating(self, run: Run) -> AbstractContextManager[None]:
-        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
-
-        The model is what it was at the end.
-        """
-        return nullcontext()
-
 
 @dataclass(eq=False)
 class Quantisation(Shape):
@@ -156,3 +174,7 @@ class Quantisation(Shape):
 
     def after_backward(self) -> None:
         """See that the backward passes of an update are done, on every rank. Buffers that change here stay if it is not skipped."""
+
+    def loses_zeros(self) -> Collection[str]:
+        """Return the names of layers that compute with something else where a weight is zero; plainest: none."""
+        return ()

@@ -22,6 +22,11 @@ LAYERS = {
     "conv3d": (lambda: nn.Conv3d(4, 5, (1, 2, 3)), (2, 4, 3, 4, 5)),
     "linear": (lambda: nn.Linear(7, 5), (2, 3, 7)),
 }
+NORMED: dict[str, Any] = {
+    "conv2d": lambda bias: (lambda: nn.Conv2d(4, 6, 3, bias=bias), nn.BatchNorm2d(6), (2, 4, 5, 5)),
+    "conv1d": lambda bias: (lambda: nn.Conv1d(4, 6, 3, groups=2, bias=bias), nn.BatchNorm1d(6), (2, 4, 5)),
+    "linear": lambda bias: (lambda: nn.Linear(4, 6, bias=bias), nn.BatchNorm1d(6), (5, 4)),
+}
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -52,19 +57,20 @@ def test_a_packed_layer_computes_the_bits_of_the_trained_one(scheme: Scheme, nam
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.kind}-{scheme.weight_bits}")
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_norm_is_folded_into_scales_and_bias(scheme: Scheme, bias: bool) -> None:
-    norm = nn.BatchNorm2d(6)
+@pytest.mark.parametrize("name", NORMED)
+def test_a_norm_is_folded_into_scales_and_bias(scheme: Scheme, bias: bool, name: str) -> None:
+    make, norm, shape = NORMED[name](bias)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     for tensor in (norm.weight.data, norm.bias.data, norm.running_mean):
         tensor.normal_()
     norm.running_var.uniform_(0.5, 2)
-    trained = low_bit_layer(nn.Conv2d(4, 6, 3, bias=bias), scheme).eval()
-    x = torch.randn(2, 4, 5, 5)
+    trained = low_bit_layer(make(), scheme).eval()
+    x = torch.randn(shape)
     expected = norm.eval()(trained(x)).detach()
     packed = packed_layer(trained, scheme, norm)
     assert float((packed(x).detach() - expected).abs().max()) <= 1e-5 * max(1, float(expected.abs().max()))
-    again = empty_packed_layer(nn.Conv2d(4, 6, 3, bias=bias), scheme, has_bias=True)
+    again = empty_packed_layer(make(), scheme, has_bias=True)
     again.load_state_dict(packed.state_dict())
     assert torch.equal(again(x), packed(x))
 

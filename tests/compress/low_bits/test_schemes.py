@@ -44,7 +44,7 @@ def test_inputs_of_dorefa_are_the_nearest_of_its_levels(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
-def test_weights_of_dorefa_follow_equation_9(bits: int) -> None:
+def test_weights_of_dorefa_follow_section_2_3(bits: int) -> None:
     scheme, weight, steps = Scheme("dorefa", bits), GRID.view(5, 13), 2**bits - 1
     unit = weight.tanh() / (2 * weight.tanh().abs().max()) + 0.5
     assert torch.allclose(scheme.weight(weight), 2 * (unit * steps).round() / steps - 1, atol=1e-12)
@@ -60,7 +60,7 @@ def test_one_bit_of_dorefa_has_one_scale_for_the_layer_and_hands_the_gradient_on
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
-def test_gradients_of_dorefa_follow_equation_12(bits: int) -> None:
+def test_gradients_of_dorefa_follow_section_2_5(bits: int) -> None:
     steps, gradient = 2**bits - 1, given((6, 3, 4))
     for noise in (torch.zeros(6, 3, 4).double(), torch.rand(6, 3, 4, generator=torch.Generator().manual_seed(2)).double() - 0.5):
         most = gradient.abs().flatten(1).max(1).values.view(6, 1, 1)
@@ -88,7 +88,7 @@ def test_a_layer_rounds_the_gradient_of_its_output() -> None:
         assert torch.allclose(levels, levels.mul(2).round() / 2, atol=1e-6), "4 levels, in the scale of the sample"
 
 
-def test_ternary_weights_follow_equations_3_5_and_6() -> None:
+def test_ternary_weights_follow_equations_3_and_5() -> None:
     weight = kernels()
     expected = torch.zeros_like(weight)
     for number, kernel in enumerate(weight):

@@ -25,6 +25,14 @@ def test_branches_on_two_ranks_equal_those_of_one_process(actual: Actual) -> Non
     assert max(actual["ddp_goes_on_with_branches"]) == 0.0
 
 
+def test_norms_folded_on_two_ranks_leave_the_run_of_one_process(actual: Actual) -> None:
+    for rank in actual["ddp_folds_norms"]:
+        assert rank["distance"] <= 1e-6
+        assert rank["norms"] == 0
+        both, alone = rank["metrics"]
+        assert both == pytest.approx(alone, rel=1e-5)
+
+
 def test_branches_in_shards_equal_those_of_one_process(actual: Actual) -> None:
     first, _ = actual["fsdp_trains_branches"]
     assert first["whole"]
