@@ -179,7 +179,7 @@ def make_run(
     settings = request.settings
     run = TrainingRun(
         parts,
-        without_ranks(check_model(request.model()), parts.parallel.world_size).to(device),
+        without_ranks(check_model(request.model(), request.trains), parts.parallel.world_size).to(device),
         request.task_method(request.loss),
         device,
         settings.seed,

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from accel import Trainer, load
+from accel import Trainer, compose, load
 from accel.checkpoints import FOLDER
+from accel.cli.saved import evaluate_command
 from accel.compress import pt2e_model
 from accel.compress.quantisation.frozen_norms import FrozenNorm
 from accel.compress.quantisation.integer_layer import IntegerLayer
@@ -41,6 +42,7 @@ from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 from accel.report.result import Result
+from accel.tasks.digits import Digits
 from accel.testing.toy_run import Spy
 from tests.support.drill_length import LONG
 
@@ -341,3 +343,19 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "shipped.safetensors"):
         with pytest.raises(ConfigError, match="it has layers of 8 bits, such as stem, and this model has no such layer"):
             load(path, model=nn.Sequential(nn.Linear(2, 2)))
+
+
+class OneLayer(Digits):
+    """Digits, with a model all of whose parameters become integers."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))
+
+
+def test_integers_are_evaluated_from_the_command_line_to_the_metrics_of_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", exc_type=ImportError)
+    words = [f"task._target_={__name__}.OneLayer", "epochs=1", "+plugins=[qat,sgd]", f"out={tmp_path / 'run'}", "device=cpu"]
+    result = compose(words).trainer(watch=()).fit()
+    file = tmp_path / "metrics.json"
+    assert evaluate_command.main([str(tmp_path / "run" / "shipped.safetensors"), f"out={file}"]) == 0
+    assert json.loads(file.read_text())["metrics"]["accuracy"] == pytest.approx(result.metrics["accuracy"], abs=0.01)

@@ -93,11 +93,11 @@ def check_needs(plugins: Sequence[Part], device: str) -> None:
                 raise ConfigError(need.sentence(plugin.name, reason))
 
 
-def check_model(model: object) -> nn.Module:
-    """Return the model. Raise ConfigError if it is no module, has nothing to train, or has weights without numbers."""
+def check_model(model: object, trains: bool = True) -> nn.Module:
+    """Return the model. Raise ConfigError if it is no module, has nothing to train and is to, or has weights without numbers."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if trains and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model, a {type(model).__name__}, has no parameter to train: all are frozen, or there are none")
     for name, param in model.named_parameters():
         if param.requires_grad and not is_lazy(param) and not writable(param):
