@@ -118,4 +118,5 @@ def launch_seconds() -> PassTimes:
     with OperatorSeconds() as mode:
         for _ in range(CALLS):
             number.add(1)
-    return mode.take()
+    times: PassTimes = mode.take()
+    return times
