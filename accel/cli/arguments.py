@@ -86,6 +86,7 @@ VERSION = Flag(("--version",), "print the version of accel")
 CONFIG_FLAGS = (
     Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
     Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
+    Flag(("--config-name", "-cn"), "begin with another file than config.yaml", "NAME"),
 )
 """Flags of every command that takes the settings of a run."""
 SETTINGS_NOTE = "The settings are those of python -m accel.train."

@@ -12,6 +12,7 @@ from typing import Any
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.exit_codes import FAILED, INTERRUPTED, MISTYPED
 from accel.errors import BadSample, ConfigError, Interrupted, RunDirectoryTaken, TrainingError
 from accel.report.terminal import say
@@ -116,20 +117,17 @@ class Job:
             say(text, file=sys.stderr, flush=True)
 
 
-def command_of(overrides: Sequence[str], config_dir: str | None, config_path: str | None) -> str:
+def command_of(overrides: Sequence[str], source: ConfigSource) -> str:
     """Return the command that trains with some overrides, as one line, for a process that does something else with them.
 
     Args:
         overrides: as they were typed.
-        config_dir: value of that flag; None without it.
-        config_path: the same.
+        source: where their config is looked for.
     """
     words = program()
     if words[-2:] == ["-m", "accel"]:  # torchrun -m accel COMMAND
         words = [*words[:-1], "accel.train"]
-    flags = {"--config-dir": config_dir, "--config-path": config_path}
-    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-    return command_line([*words, *given, *overrides])
+    return command_line([*words, *source.words, *overrides])
 
 
 def is_known_to_all(error: Exception) -> bool:

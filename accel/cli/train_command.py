@@ -32,7 +32,6 @@ USAGE = Usage(
         Flag(("--package", "-p"), "with --cfg job: only this part, such as task", "KEY", seldom=True),
         Flag(("--resolve",), "with --cfg: fill in every ${...}", seldom=True),
         *CONFIG_FLAGS,
-        Flag(("--config-name", "-cn"), "begin with another file than config.yaml", "NAME"),
         Flag(("--info", "-i"), "how Hydra found a config: all, searchpath ...", "KIND", INFO, seldom=True),
         Flag(("--hydra-help",), "Hydra's own flags: --package, --resolve, --info ..."),
         Flag(("--shell-completion", "-sc"), "with install=SHELL: as accel completion SHELL", seldom=True),
@@ -57,12 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_train(typed: Sequence[str]) -> int:
     """Do what flags and overrides ask for; return the exit code. Raise ConfigError if they cannot work."""
     from accel.cli.compose import hydra_pages
+    from accel.cli.compose.config_source import ConfigSource
     from accel.cli.compose.hydra_session import session
     from accel.cli.submit import launcher
     from accel.cli.train_help import train_help
 
     args = parse_flags(typed)
-    with StopSignals(at_once=True), session(args.config_dir, args.config_path, args.config_name) as opened:
+    source = ConfigSource.of(args)
+    with StopSignals(at_once=True), session(*source) as opened:
         if args.help:
             say(train_help(opened, USAGE))
         elif args.shell_completion:
@@ -80,10 +81,10 @@ def run_train(typed: Sequence[str]) -> int:
     if chosen is not None:
         from accel.cli.submit.submit import submit
 
-        return submit(chosen, configs, _config_flags(args), many=args.multirun)
+        return submit(chosen, configs, source.words, many=args.multirun)
     from accel.cli.launch import launch
 
-    return launch(configs, _config_flags(args), many=args.multirun)
+    return launch(configs, source.words, many=args.multirun)
 
 
 def parse_flags(typed: Sequence[str]) -> Namespace:
@@ -112,9 +113,3 @@ def _compose_jobs(opened: Session, args: Namespace, cuda: bool | None) -> list[C
     if not args.multirun:
         return [compose.compose_job(opened, args.overrides, cuda)]
     return compose.compose_jobs(opened, overrides.jobs(opened, args.overrides), cuda)
-
-
-def _config_flags(args: Namespace) -> list[str]:
-    """Return the flags that a resumed run needs again."""
-    values = {"--config-dir": args.config_dir, "--config-path": args.config_path, "--config-name": args.config_name}
-    return [word for flag, value in values.items() if value is not None for word in (flag, value)]

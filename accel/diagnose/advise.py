@@ -22,6 +22,7 @@ from accel.diagnose.layers.layer_table import LayerTable, ParameterFacts
 from accel.diagnose.layers.model_pass import ModelPass, own_batch, pass_of, unmoved
 from accel.diagnose.layers.operation import Operation
 from accel.diagnose.layers.trace import trace
+from accel.engine.checks.preflight import require_one_process
 from accel.engine.sandbox import sandbox
 from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
@@ -64,9 +65,10 @@ def advise(
         say: is told what is measured, before it is.
 
     Raises:
-        ConfigError: if the model does not take the batch, or has parameters without a shape.
+        ConfigError: if the model does not take the batch, has parameters without a shape, or several processes were started.
     """
     check_value("seconds", seconds, Positive)
+    require_one_process("advise")  # ranks would time themselves against each other, and write one file of ceilings
     model = getattr(model, "_orig_mod", model)  # of a compiled model, whose kernels nobody sees into
     with torch.inference_mode(False):
         subject = pass_of(model, batch := own_batch(batch), loss)
@@ -86,8 +88,9 @@ def advise_run(
         say: is told what is measured.
 
     Raises:
-        ConfigError: if the run cannot work.
+        ConfigError: if the run cannot work, or several processes were started.
     """
+    require_one_process("advise")
     started = perf_counter()
     copies = ArrayCopies()
     with measured_run(trainer) as (run, request), sandbox(run) as windows:

@@ -39,7 +39,7 @@ class Diagnosis:
         left_out: measurements for which there was no time.
         seconds: that the diagnosis took.
         command: the command of the run; empty in Python.
-        unmeasured: why some remedies have a ceiling alone, in sentences.
+        unmeasured: what cannot be measured here, and why, in sentences: some remedies have a ceiling alone, and what takes a GPU.
         applied: what came of trying the remedies; None if that was not asked for.
     """
 
@@ -73,7 +73,7 @@ class Diagnosis:
         ]  # fmt: skip
         verdict = {**asdict(self.verdict), "kind": self.verdict.kind, "sentence": self.verdict.sentence}
         document = {
-            "schema": SCHEMA, "command": self.command, "seconds": self.seconds, "verdict": verdict,
+            "schema": SCHEMA, "kind": "diagnosis", "command": self.command, "seconds": self.seconds, "verdict": verdict,
             "split": {**self.split.seconds, "straggler_rank": self.split.straggler}, "remedies": remedies,
             "states": [asdict(state) for state in self.states], "machine": asdict(self.machine), "figures": asdict(self.figures),
             "left_out": self.left_out, "unmeasured": self.unmeasured, **({} if self.applied is None else self.applied.as_dict()),

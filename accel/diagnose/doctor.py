@@ -15,7 +15,7 @@ from torch import nn
 
 from accel.device.rng import Randomness
 from accel.diagnose.changes.possible_changes import possible_changes
-from accel.diagnose.changes.unmeasured import unmeasured_sentences
+from accel.diagnose.changes.unmeasured import gpu_sentences, unmeasured_sentences
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.remedies import rank_remedies
 from accel.diagnose.decision.run_overrides import Overrides
@@ -139,7 +139,7 @@ def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callabl
     states = known_states(machine, machine_use(run, figures, machine))
     return Diagnosis(
         machine, states, figures, split, decide(figures, split), remedies, measured.left_out, command=request.command,
-        unmeasured=unmeasured_sentences(run),
+        unmeasured=[*unmeasured_sentences(run), *gpu_sentences(run.device.type)],
     )  # fmt: skip
 
 

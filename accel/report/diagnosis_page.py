@@ -11,9 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import elapsed, size
+from accel.report.formatting import elapsed, size_change
 from accel.report.machine_facts import machine_facts
 from accel.report.plan import facts
+from accel.report.record.diagnosis_notes import no_remedy, unknowns
 from accel.report.summary import phases
 from accel.report.visible_console import VisibleConsole
 
@@ -47,8 +48,7 @@ def draw(diagnosis: Diagnosis) -> RenderableType:
     if diagnosis.remedies:
         blocks += ["", Padding(remedy_table(diagnosis.remedies), (0, 0, 0, 2))]
     else:
-        some = "of what there was time to measure, " if diagnosis.left_out else ""
-        blocks += ["", Text(f"{some}nothing that is possible here, and not on already, would make it 2 % faster")]
+        blocks += ["", Text(no_remedy(diagnosis.left_out))]
     return Group(*blocks)
 
 
@@ -62,9 +62,9 @@ def remedy_table(remedies: list[Remedy]) -> RenderableType:
     for number, remedy in enumerate(remedies, start=1):
         change, speed_up = remedy.change, remedy.speed_up
         ceiling = f"{remedy.ceiling:.2f}x" if remedy.ceiling < 100 else "-"
-        memory = "-" if change.memory is None else f"{'-' * (change.memory < 0)}{size(abs(change.memory))}"
         predicted = ("-", "-") if speed_up is None else (f"{speed_up.middle:.2f}x", f"{speed_up.low:.2f} to {speed_up.high:.2f}")
-        table.add_row(str(number), change.name.replace("_", " "), *predicted, ceiling, CHANGED[change.changes], memory)
+        name, changed, memory = change.name.replace("_", " "), CHANGED[change.changes], size_change(change.memory)
+        table.add_row(str(number), name, *predicted, ceiling, changed, memory)
     return table
 
 
@@ -94,9 +94,7 @@ def notes(diagnosis: Diagnosis) -> list[str]:
         fit = figures.fit
         lines.append(f"a batch of n samples: {1000 * fit.overhead:.3g} ms + n x {1e6 * fit.per_sample:.3g} us")
     lines += [f"the watch {name} was not measured: {why}" for name, why in figures.unmeasured.items()]
-    if diagnosis.left_out:
-        lines.append(f"no time was left for: {', '.join(diagnosis.left_out)} (--seconds)")
-    lines += diagnosis.unmeasured
+    lines += unknowns(diagnosis.left_out, diagnosis.unmeasured)
     return [*lines, f"measured in {elapsed(diagnosis.seconds)}, and undone"]
 
 

@@ -26,6 +26,8 @@ def machine_facts(diagnosis: Diagnosis) -> dict[str, str]:
     built = f"for CUDA {torch.cuda}" if torch.cuda else "for the CPU"
     spin = f"; {torch.spin}" if torch.spin else ""
     facts["torch"] = f"{torch.version} {built}, {torch.threads} thread{'s' * (torch.threads != 1)}{spin}"
+    if not machine.cards:
+        facts["GPU"] = "none that NVIDIA's library tells of"
     for number, card in enumerate(machine.cards):
         facts[f"GPU {number}"] = _card(card)
     if machine.disk is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from accel.__main__ import main
+from accel.cli.commands import find_command
+from accel.cli.compose.compose import compose
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.exit_codes import exit_code
+from accel.cli.job import Job
+from accel.cli.train_command import parse_flags
 from accel.engine.advice.closing_verdict import doctor_command
 from tests.support.console_scripts import ROOT
 
@@ -76,6 +82,39 @@ def test_killed_it_leaves_nothing_behind(number: signal.Signals, tmp_path: Path)
         process.stderr.read()
     assert process.returncode == (75 if number is signal.SIGTERM else -number)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+TYPED = {
+    "plain": ["+plugins=[amp,ema]", "plugins.ema.decay=0.9", "epochs=2"],
+    "spaces and quotes": ["task=text", "task.path='it is \"my\" text.txt'", "vars.note='a, b = {c}'"],
+    "a file of one's own": ["--config-dir", "my conf", "+experiment=mine"],
+    "another config": ["--config-path", "my conf", "--config-name", "other"],
+    "the config of a run": ["--config-path=my run", "batch_size=8"],
+}
+FILES = {
+    "my conf/experiment/mine.yaml": "# @package _global_\nepochs: 3\n",
+    "my conf/other.yaml": "defaults:\n  - task: digits\n  - _self_\nepochs: 4\n",
+}
+
+
+@pytest.mark.parametrize("typed", TYPED.values(), ids=TYPED)
+@pytest.mark.parametrize("command", ["doctor", "ablate", "advise"])
+def test_what_starts_a_run_starts_its_measurement_too(
+    command: str, typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    Path("my run").mkdir()
+    Path("my run/config.yaml").write_text(compose(["epochs=5"]).text)
+    args = parse_flags(typed)
+    config = ConfigSource.of(args).compose(args.overrides)
+    told = doctor_command(Job(config, None, ["python", "-m", "accel.train", *ConfigSource.of(args).words]).command)
+    words = shlex.split(told)
+    assert words[:4] == ["python", "-m", "accel", "doctor"]
+    again = find_command(command).load().USAGE.parse(words[4:])
+    assert ConfigSource.of(again).compose(again.words).to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize(

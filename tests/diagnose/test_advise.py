@@ -228,6 +228,15 @@ def test_seconds_are_positive() -> None:
         advise(nn.Linear(2, 2), torch.ones(2, 2), seconds=0)
 
 
+@pytest.mark.parametrize(
+    "ask", [lambda: quick(nn.Linear(2, 2), torch.ones(2, 2)), lambda: advise_run(Toy(watch=()), seconds=0.001)]
+)
+def test_one_of_several_processes_is_refused(ask: Callable[[], Advice], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"^advise measures one process, and 2 were started; start it without torchrun$"):
+        ask()
+
+
 def test_it_draws_itself(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(3)))
     advice = quick(model, torch.randn(8, 16))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from accel import Trainer
 from accel.diagnose.diagnosis import Diagnosis
@@ -125,6 +125,43 @@ class Batchless(nn.Module):
         for layer in self.layers:
             points = layer(points).relu()
         return points
+
+
+class TinyOperations(nn.Module):
+    """A thousand operators on few numbers each: far longer to call than to compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(64))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        for _ in range(500):
+            rows = rows * self.scale + 1e-3
+        return rows
+
+
+class Uncut(TensorDataset):
+    """The same rows in a batch that nobody can cut: its lengths do not say where a sample begins."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {"rows": self.tensors[0], "graph": torch.zeros(2, 7)}
+
+
+def square(model: nn.Module, batch: Any) -> Any:
+    rows = batch["rows"] if isinstance(batch, dict) else batch[0]
+    return model(rows).square().mean(), len(rows)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 2.0])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_thousands_of_tiny_operations_are_the_hosts_however_little_time_there_is(is_cut: bool, seconds: float) -> None:
+    rows = torch.randn(32, 64)
+    data: Any = TensorDataset(rows) if is_cut else DataLoader(Uncut(rows), batch_size=None)
+    run = Trainer(TinyOperations(), data, loss=square, batch_size=32 if is_cut else None, watch=())
+    diagnosis = doctor(run, seconds=seconds)
+    assert (diagnosis.figures.fit is not None) is is_cut
+    assert diagnosis.figures.fit is not None or diagnosis.figures.outside is not None
+    assert diagnosis.verdict.kind == "host-bound", diagnosis
 
 
 @long

@@ -10,10 +10,10 @@ from torch import nn
 
 from accel import Trainer
 from accel.diagnose.changes.possible_changes import possible_changes
-from accel.diagnose.changes.unmeasured import unmeasured_sentences
+from accel.diagnose.changes.unmeasured import WITHOUT_GPU, gpu_sentences, unmeasured_sentences
 from accel.diagnose.decision.figures import Experiment, RunFigures
 from accel.diagnose.decision.timing import Timing
-from accel.diagnose.doctor import measured_run
+from accel.diagnose.doctor import doctor, measured_run
 from accel.diagnose.probes import experiments
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.probed_run import ProbedRun
@@ -66,3 +66,12 @@ def test_of_a_plain_run_everything_is_measured(monkeypatch: pytest.MonkeyPatch) 
     assert set(made) - {"kept_memory"} == {"amp", "channels_last", "fused_optimiser"}
     assert sentences == []
     assert not {"amp", "channels_last"} & set(possible), "what was measured and is not in these figures had failed"
+
+
+def test_a_run_on_a_cpu_says_what_a_gpu_alone_could_tell() -> None:
+    assert gpu_sentences("cuda") == []
+    diagnosis = doctor(toy(Convolving, batch_size=4), seconds=0.1)
+    assert diagnosis.unmeasured == [WITHOUT_GPU]
+    assert WITHOUT_GPU in " ".join(repr(diagnosis).split())
+    if not diagnosis.machine.cards:
+        assert "none that NVIDIA's library tells of" in repr(diagnosis)

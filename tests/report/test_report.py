@@ -301,6 +301,7 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "type": "'+plugins=[threads]'",
         "speed_up": {"low": 1.5, "middle": 1.7, "high": 1.9},
         "ceiling": 2.5,
+        "memory": -12_000_000,
     }
     states = [{"problem": "the swap is in use", "mend": "batch_size=16"}]
     doctor = {
@@ -310,6 +311,10 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "remedies": [remedy],
         "states": states,
         "seconds": 9,
+        "left_out": ["a checkpoint"],
+        "unmeasured": [f"no prediction for {ODD}"],
+        "together": {"ratio": 1.68, "low": 1.61, "high": 1.72},
+        "untried": [{"typed": "batch_size=64", "reason": "it changes the recipe"}],
         "applied": [
             {"overrides": ["+plugins=[threads]"], "is_kept": True, "measured": {"ratio": 1.66, "low": 1.6, "high": 1.7}},
             {"overrides": ["+plugins=[fsdp]"], "is_kept": False, "measured": None, "reason": f"it cannot: {ODD}"},
@@ -340,6 +345,10 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "data 75.0 %",
         "1.70x (1.50 to 1.90)",
         "1.66x (1.60 to 1.70)",
+        "together: 1.68x (1.61 to 1.72)",
+        "not tried: batch_size=64: it changes the recipe",
+        "no time was left for: a checkpoint",
+        "no prediction for ",
         "it cannot: ",
         "batch_size=16",
         "keep amp, ema, lamb; leave out clip",
@@ -349,11 +358,20 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "other processes took 55 % of the cores",
         "accel train",
         "1.31x (1.28 to 1.35)",
-        "-12.0 MB",
     ):
         assert words in page.text, words
+    assert page.text.count("-12.0 MB") == 2, "of a remedy, and of a plugin"
     for words in ("Conv2d", "GFLOP/s of each layer", "channels are not in eights", "saves 10.0 % of the time"):
         assert words in page.text, words
+
+
+def test_a_diagnosis_without_a_remedy_says_what_it_had_time_for(copy: Path) -> None:
+    for left_out, words in (([], "nothing that is possible here"), (["x"], "of what there was time to measure, nothing that is")):
+        document = {"schema": 1, "verdict": {"sentence": "x"}, "split": {}, "remedies": [], "left_out": left_out, "seconds": 9}
+        (copy / "doctor.json").write_text(json.dumps(document))
+        page = read(accel.report(copy))
+        assert words in page.text
+        assert ("of what" in page.text) is bool(left_out)
 
 
 def test_the_page_needs_no_torch(run: Path) -> None:

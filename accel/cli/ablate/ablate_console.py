@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from accel.cli.ablate.kept_words import kept_words
-from accel.cli.compose.compose import compose
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.job import command_of
 from accel.diagnose.picture_file import picture_file, write_picture
 from accel.errors import ConfigError, Sentence
@@ -33,7 +33,8 @@ def run_ablation(args: Namespace) -> int:
     Raises:
         ConfigError: if the overrides or flags cannot work.
     """
-    config = compose(args.words, config_dir=args.config_dir, config_path=args.config_path)
+    source = ConfigSource.of(args)
+    config = source.compose(args.words)
     require_whole_run(config)
     together, picture = groups(args.together), picture_file(args.picture, "ablation.svg")
     stream = sys.stderr if args.json else sys.stdout
@@ -46,7 +47,7 @@ def run_ablation(args: Namespace) -> int:
 
         return print_failure(error)
     words = kept_words(config.overrides, ablation.left_out)
-    ablation = ablation.with_command(command_of(words, args.config_dir, args.config_path))
+    ablation = ablation.with_command(command_of(words, source))
     write_picture(picture, ablation.draw)
     if args.json:
         say(json.dumps(ablation.to_dict(), indent=1, allow_nan=False))

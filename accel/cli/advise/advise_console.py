@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 
-from accel.cli.compose.compose import compose
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.doctor.doctor_console import announced
 from accel.cli.job import command_of
 from accel.diagnose.advice_page import show
@@ -29,8 +29,9 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
         ConfigError: if the overrides or flags cannot work.
     """
     picture = picture_file(args.picture, "roofline.svg")
-    config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
-    command = command_of(config.overrides, args.config_dir, args.config_path)
+    source = ConfigSource.of(args)
+    config = source.compose(overrides)
+    command = command_of(config.overrides, source)
     from accel.diagnose.advise import advise_run
 
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)

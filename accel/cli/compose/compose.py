@@ -21,7 +21,9 @@ __all__ = ["check", "compose", "compose_job", "compose_jobs", "finish"]
 
 
 @with_checked_arguments
-def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_path: str | None = None) -> Config:
+def compose(
+    args: Iterable[str] = (), *, config_dir: str | None = None, config_path: str | None = None, config_name: str | None = None
+) -> Config:
     """Return the configuration that the command line would make of `args`, checked and typed.
 
     Hydra's global state is afterwards what it was.
@@ -30,6 +32,7 @@ def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_p
         args: overrides, such as `"epochs=3"`.
         config_dir: a directory of config files that go before accel's own.
         config_path: a run directory, whose `config.yaml` to begin with.
+        config_name: of another config to begin with than `config`.
 
     Raises:
         ConfigError: with the sentence that the command line would print.
@@ -37,7 +40,7 @@ def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_p
     >>> compose(["+plugins=[amp]", "epochs=3"]).plugins["amp"].settings["dtype"]
     'bfloat16'
     """
-    with session(config_dir, config_path) as opened:
+    with session(config_dir, config_path, config_name) as opened:
         return compose_job(opened, list(args))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
 from accel.cli.ablate.ablate_console import make_trainer
-from accel.cli.compose.compose import compose
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.doctor.experiment_file import experiment_path, experiment_text, write_experiment
 from accel.cli.job import command_of
 from accel.diagnose.decision.run_overrides import Overrides
@@ -39,12 +39,12 @@ def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[s
     Raises:
         ConfigError: if the file cannot be written.
     """
-    stream = sys.stderr if args.json else sys.stdout
+    source, stream = ConfigSource.of(args), sys.stderr if args.json else sys.stdout
     is_first = torchrun.rank() == 0
 
     def make(more: Overrides) -> Callable[[], Any]:
         """Return the function that makes the trainer of the run with more overrides."""
-        return partial(make_trainer, compose([*overrides, *more.words], config_dir=args.config_dir, config_path=args.config_path))
+        return partial(make_trainer, source.compose([*overrides, *more.words]))
 
     def report(line: str) -> None:
         if is_first:
@@ -63,13 +63,13 @@ def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[s
         f"Measured by {command}", f"on {date.today()}: {processor.name}, {processor.cores} cores, "
         f"torch {diagnosis.machine.torch.version}",
     ]  # fmt: skip
-    file = write_experiment(experiment_path(args.name, args.config_dir), experiment_text(applied, about))
+    file = write_experiment(experiment_path(args.name, source.config_dir), experiment_text(applied, about))
     words = [*without(overrides, applied.kept), f"+experiment={file.stem}"]
-    config_dir = str(file.parent.parent)
-    if not _is_same_run(words, config_dir, args, [*overrides, *applied.kept.words]):
-        words, config_dir = [*overrides, *applied.kept.words], args.config_dir
+    with_file = source._replace(config_dir=str(file.parent.parent))
+    if not _is_same_run(words, with_file, [*overrides, *applied.kept.words], source):
+        words, with_file = [*overrides, *applied.kept.words], source
     *typed, last = words
-    command = f"{command_of(typed, config_dir, args.config_path)} {quote(last)}"
+    command = f"{command_of(typed, with_file)} {quote(last)}"
     report(f"written to {file}; train with\n  {command}")
     return {"experiment": {"file": str(file), "command": command}}
 
@@ -87,11 +87,10 @@ def without(typed: Sequence[str], kept: Overrides) -> list[str]:
     ]
 
 
-def _is_same_run(words: Sequence[str], config_dir: str, args: Namespace, measured: Sequence[str]) -> bool:
+def _is_same_run(words: Sequence[str], with_file: ConfigSource, measured: Sequence[str], source: ConfigSource) -> bool:
     """Return whether a command with the experiment is the run that was measured."""
     try:
-        one = compose(words, config_dir=config_dir, config_path=args.config_path)
-        other = compose(measured, config_dir=args.config_dir, config_path=args.config_path)
+        one, other = with_file.compose(words), source.compose(measured)
     except ConfigError:
         return False
     return one.to_dict() == other.to_dict()

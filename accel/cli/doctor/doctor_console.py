@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
-from accel.cli.compose.compose import compose
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.job import command_of
 from accel.errors import ConfigError, Interrupted, Sentence
 from accel.report.diagnosis_page import show
@@ -36,7 +36,8 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: if the overrides cannot work.
     """
-    config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
+    source = ConfigSource.of(args)
+    config = source.compose(overrides)
     torchrun.require_parallel_plugin(config)
     if args.name is not None and not args.apply:
         raise ConfigError(f"--name {args.name} is that of an experiment, which --apply writes; add --apply")
@@ -44,8 +45,8 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
         from accel.cli.doctor.experiment_file import require_new
 
         args.name = DEFAULT_NAME if args.name is None else args.name
-        require_new(args.name, args.config_dir, args.config_path)
-    command = command_of(config.overrides, args.config_dir, args.config_path)
+        require_new(args.name, source)
+    command = command_of(config.overrides, source)
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
         diagnosis, document = _measure(args, config.overrides, trainer)

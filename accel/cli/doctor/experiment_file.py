@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml  # type: ignore[import-untyped]
 
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
 from accel.system import disk_errors
@@ -29,18 +30,22 @@ def experiment_path(name: str, config_dir: str | None) -> Path:
     return Path(config_dir or "conf", "experiment", f"{name}.yaml")
 
 
-def require_new(name: str, config_dir: str | None, config_path: str | None) -> None:
+def require_new(name: str, source: ConfigSource) -> None:
     """Check that an experiment can be written, before anything is measured for it.
+
+    Args:
+        name: of the experiment.
+        source: where the config of the run is looked for.
 
     Raises:
         ConfigError: if there is an experiment of that name, the name is none of a file, or no file can be made there.
     """
     if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
         raise ConfigError(f"--name {name}: take letters, digits, - and _")
-    file = experiment_path(name, config_dir)
+    file = experiment_path(name, source.config_dir)
     if os.path.lexists(file):
         raise ConfigError(f"{file} is there already; give the experiment another name: --name NAME")
-    with session(config_dir, config_path) as opened:
+    with session(*source) as opened:
         if opened.has_file(f"experiment/{name}"):
             raise ConfigError(f"--name {name}: accel has an experiment of that name; give yours another: --name NAME")
     folder = file.parent

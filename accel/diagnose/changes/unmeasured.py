@@ -1,4 +1,4 @@
-"""Changes that may be possible in a run, and those of them that no experiment can measure, with the reason."""
+"""What cannot be measured of a run, with the reason: changes without an experiment, and all that takes a GPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from accel.engine.training_run import TrainingRun
 from accel.parts import Compile, Layout, Optim, Precision
 from accel.system.machine import lacks_bf16
 
-__all__ = ["FUSED", "can_be_fused", "may_cast", "may_turn", "unmeasured", "unmeasured_sentences"]
+__all__ = ["FUSED", "WITHOUT_GPU", "can_be_fused", "gpu_sentences", "may_cast", "may_turn", "unmeasured", "unmeasured_sentences"]
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 """Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
+WITHOUT_GPU = (
+    "only a GPU has these: times of kernels and of copies to it, clocks, throttling, the PCIe link; and as remedies stream, "
+    "cuda_graph and TensorFloat-32"
+)
 
 
 def can_be_fused(optim: Optim) -> bool:
@@ -60,3 +64,12 @@ def unmeasured_sentences(run: TrainingRun) -> list[str]:
         if possible.get(name):
             names.setdefault(reason, []).append(name.replace("_", " "))
     return [f"no prediction for {' and '.join(each)}: {reason}" for reason, each in names.items()]
+
+
+def gpu_sentences(device: str) -> list[str]:
+    """Return a sentence on what a GPU alone could tell; none for a run on one.
+
+    Args:
+        device: kind of the device that the run computes on, such as `cpu`.
+    """
+    return [] if device == "cuda" else [WITHOUT_GPU]

@@ -150,7 +150,8 @@ class Measurer:
         )
         needed = ("fit", "operators", "host_reads", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
-            always = name in needed or (name in OF_VERDICT and least <= share)
+            alone = name == "outside" and figures.get("fit") is None  # then nothing else tells overhead from computing
+            always = name in needed or alone or (name in OF_VERDICT and least <= share)
             most = self.seconds * (LONGER if name in OF_VERDICT else 1)
             if run.parts.parallel.any(not always and perf_counter() - self.began + least > most):
                 self.left_out.append(words)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from accel.report.formatting import elapsed, loss_change, size, size_change
+from accel.report.formatting import elapsed, loss_change, size_change
 from accel.report.html.intervals import Interval, interval_of, ratio_text, scaled
-from accel.report.html.markup import Markup, element, join, table
+from accel.report.html.markup import Markup, element, join, paragraphs, table
 from accel.report.html.run_sections import bars
 from accel.report.record.ablation_notes import ablation_notes, outcome
+from accel.report.record.diagnosis_notes import no_remedy, unknowns
 from accel.report.record.run_files import RunFiles
 
 __all__ = ["ablation", "diagnosis"]
@@ -20,20 +22,21 @@ def diagnosis(run: RunFiles) -> Markup:
     if content is None:
         return Markup("")
     split = {name: value for name, value in content["split"].items() if name != "straggler_rank" and value}
-    remedies = content.get("remedies") or []
+    remedies, left_out = content.get("remedies") or [], content.get("left_out") or []
     ranges = [interval_of(remedy.get("speed_up"), "middle") for remedy in remedies]
     rows = [
         (remedy["name"].replace("_", " "), ratio_text(one), drawing, _ceiling(remedy.get("ceiling")), remedy.get("changes"),
-         _bytes(remedy.get("memory")), element("code", remedy["type"]))
+         size_change(remedy.get("memory")), element("code", remedy["type"]))
         for remedy, one, drawing in zip(remedies, ranges, scaled(ranges), strict=True)
     ]  # fmt: skip
     columns = ("remedy", "predicted", "", "at most", "changes", "memory", "to type")
     return join([
         element("p", content["verdict"]["sentence"], class_="lead"),
         bars({name: 100 * value / sum(split.values()) for name, value in split.items()}) if split else None,
-        table(columns, rows, class_="wide") if rows else element("p", "nothing that was possible would have made it faster"),
-        _tried(content.get("applied") or []),
+        table(columns, rows, class_="wide") if rows else element("p", no_remedy(left_out)),
+        _tried(content.get("applied") or []), paragraphs(_beside_the_trials(content)),
         *(element("p", state["problem"], class_="warn") + element("pre", state["mend"]) for state in content.get("states") or []),
+        paragraphs(unknowns(left_out, content.get("unmeasured") or []), "dim"),
         element("p", f"measured in {elapsed(content['seconds'])}, and undone", class_="dim"),
     ])  # fmt: skip
 
@@ -47,6 +50,13 @@ def _tried(outcomes: list[dict[str, Any]]) -> Markup | None:
         for one, speed, drawing in zip(outcomes, speeds, scaled(speeds), strict=True)
     ]  # fmt: skip
     return table(("tried", "", "measured", "", "loss"), rows, class_="wide") if rows else None
+
+
+def _beside_the_trials(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what all that was kept brings together, and what was not tried, with the reason."""
+    if (together := _measured(content.get("together"))) is not None:
+        yield f"together: {ratio_text(together)}"
+    yield from (f"not tried: {one['typed']}: {one['reason']}" for one in content.get("untried") or [])
 
 
 def _measured(values: dict[str, Any] | None) -> Interval | None:
@@ -78,10 +88,6 @@ def _verdict(verdict: str | None) -> Markup:
 
 def _ceiling(ceiling: float | None) -> str:
     return "-" if ceiling is None or ceiling >= 100 else f"{ceiling:.2f}x"
-
-
-def _bytes(count: float | None) -> str:
-    return "-" if count is None else size(count)
 
 
 def _loss(loss: dict[str, Any] | None) -> str:

@@ -49,7 +49,11 @@ svg{display:block;width:100%;height:auto;margin-top:4px}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif!important}
 .key{display:inline-block;white-space:normal;margin-right:10px}
 .swatch{display:inline-block;width:14px;height:3px;border-radius:2px;vertical-align:middle;margin-right:5px}
-.scroll{overflow-x:auto;max-width:100%}
+.scroll{overflow-x:auto;max-width:100%;background:
+linear-gradient(to right,var(--card) 40%,transparent) 0 0/40px 100% no-repeat local,
+linear-gradient(to left,var(--card) 40%,transparent) 100% 0/40px 100% no-repeat local,
+linear-gradient(to right,var(--dim),transparent) 0 0/6px 100% no-repeat scroll,
+linear-gradient(to left,var(--dim),transparent) 100% 0/6px 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:14px;margin:4px 0}
 th,td{text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--line);overflow-wrap:normal}
 th{font-weight:500;white-space:nowrap}
