@@ -204,7 +204,7 @@ def test_the_command_that_is_said_is_the_run_that_was_measured(
     (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\nepochs: 7\n")
     outcome = AppliedRemedies((tried(True, kept),))
     monkeypatch.setattr(command_module, "apply_remedies", lambda *args: outcome)
-    args = SimpleNamespace(json=False, name="fast", config_dir="conf", config_path=None)
+    args = SimpleNamespace(json=False, name="fast", config_dir="conf", config_path=None, config_name=None)
     document = command_module.apply_and_write(fake_diagnosis(), args, typed)  # type: ignore[arg-type]
     assert document["experiment"]["file"] == "conf/experiment/fast.yaml"
     words = shlex.split(document["experiment"]["command"])
@@ -218,7 +218,7 @@ def test_the_command_that_is_said_is_the_run_that_was_measured(
 def test_nothing_is_written_where_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command_module, "apply_remedies", lambda *args: AppliedRemedies((tried(False, THREADS),)))
-    args = SimpleNamespace(json=False, name="fast", config_dir=None, config_path=None)
+    args = SimpleNamespace(json=False, name="fast", config_dir=None, config_path=None, config_name=None)
     assert command_module.apply_and_write(fake_diagnosis(), args, [])["experiment"] is None  # type: ignore[arg-type]
     assert "no file is written" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
