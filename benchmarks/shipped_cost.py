@@ -38,7 +38,7 @@ def cost(run: Path, side: int) -> dict[str, Any]:
 
 
 def parameters(model: nn.Module) -> int:
-    """The numbers that are trained, those included that are kept as integers, or as packed bits, from which a module makes its `weight`."""
+    """The numbers that are trained, those included that are integers, or packed bits of which a module makes its `weight`."""
     count = sum(param.numel() for param in model.parameters())
     for module in model.modules():
         weight = None if "weight" in module._parameters else getattr(module, "weight", None)
