@@ -47,8 +47,8 @@ def complete_words(words: Sequence[str], word: str) -> list[Row]:
 
 USAGE = Usage(
     "export",
-    "Export the model of a run, load it anew by its own engine, and compare it with torch on held-out data. What computes something "
-    "else is refused.",
+    "Export the model of a run, load it anew by its own engine, and compare it with torch on held-out data. What computes "
+    "something else is refused.",
     ("RUN [FLAG ...] [SETTING=VALUE ...]",),
     (
         Flag(("--check",), "prove the export in this folder, and write nothing", "DIR"),
