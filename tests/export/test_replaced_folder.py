@@ -21,6 +21,12 @@ def write(folder: Path, text: str) -> None:
         (new / text).write_text(text)
 
 
+def write_half(folder: Path, error: BaseException) -> None:
+    with replacing_folder(folder) as new:
+        (new / "half").write_text("half")
+        raise error
+
+
 def test_it_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for text in ("one", "two"):
         write(tmp_path / "above" / "folder", text)
@@ -30,9 +36,8 @@ def test_it_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "folder", "one")
     for error in (OSError("full"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), replacing_folder(tmp_path / "folder") as new:
-            (new / "half").write_text("half")
-            raise error
+        with pytest.raises(type(error)):
+            write_half(tmp_path / "folder", error)
         assert content(tmp_path) == {"folder/file": "one", "folder/one": "one"}
 
 

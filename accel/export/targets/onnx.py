@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from accel.errors import ConfigError
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
@@ -58,3 +59,6 @@ def write_onnx(model: nn.Module, example: Example, file: Path, opset: int) -> No
     assert program is not None
     program.save(file)
     onnx.checker.check_model(str(file), full_check=True)
+    written = next(one.version for one in onnx.load(file).opset_import if not one.domain)
+    if written != opset:  # torch's exporter keeps its own where it knows no way to the other, and says so in a log alone
+        raise ConfigError(f"opset={opset}: torch cannot write this model in these operators, and wrote {written}; leave it out")

@@ -25,8 +25,8 @@ def cells(outcome: Mapping[str, Any]) -> list[str]:
         "not finite" if proof["share"] is None else f"{proof['share']:.1e}",
         "-" if proof["agreement"] is None else f"{100 * proof['agreement']:.2f} %",
         _number(proof["metrics"].get(name)), _number(proof["export_metrics"].get(name)),
-        "not timed" if first is None else f"{first['export_ms']:.3g}",
-        "not timed" if first is None else ratio(first["ratio"], first["low"], first["high"]),
+        "-" if first is None else f"{first['export_ms']:.3g}",
+        "-" if first is None else ratio(first["ratio"], first["low"], first["high"]),
     ]  # fmt: skip
 
 

@@ -155,6 +155,9 @@ def test_the_consumer_needs_neither_accel_nor_torch(run: Path, tmp_path: Path) -
 def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path) -> None:
     assert refused(run, "target=onx").startswith("target=onx: there is no such target; did you mean 'onnx'?")
     assert refused(run, "targt=pt2") == "targt=pt2: targt is no setting of export; did you mean 'target'?"
+    skip_missing("onnx")
+    for opset in (7, 99):
+        assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
     assert refused(run, "dynamic=batches").startswith("dynamic must be")
     assert refused(run, "preprocess=yes").startswith("preprocess must be")
     assert refused(run, "target=pt2", "epochs=2").startswith("epochs=2 has no effect on an export")
