@@ -173,7 +173,7 @@ def test_without_words_it_shows_its_page(capsys: pytest.CaptureFixture[str]) -> 
     assert command("export") == 2
     assert "python -m accel export RUN" in capsys.readouterr().err
     assert command("export", "--help") == 0
-    assert all(name in capsys.readouterr().out for name in ["target=NAME"])
+    assert "target=onnx" in capsys.readouterr().out
 
 
 def test_a_target_that_is_not_installed_says_what_to_type(run: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
