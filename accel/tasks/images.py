@@ -24,7 +24,7 @@ from accel.tasks.image_splits import Split, find_splits
 from accel.tasks.models.airnet import AirNet
 from accel.tasks.models.by_name import model_by_name
 from accel.tasks.models.resnet import resnet18, resnet50, small
-from accel.tasks.normalise import normalise
+from accel.tasks.normalise import MEAN, STD, normalise
 from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
@@ -70,6 +70,7 @@ class Images(Trainer):
     """
 
     suffixes = SUFFIXES
+    normalisation = {"mean": MEAN, "std": STD}
 
     def __init__(
         self,

@@ -69,5 +69,6 @@ SUBMITS = [line for line in commands("python -m accel.train") if "hydra/launcher
 PACKS = commands("python -m accel pack")
 MEASURES = commands("python -m accel doctor")
 ADVISES = commands("python -m accel advise")
+EXPORTS = commands("python -m accel export")
 ABOUT_RUNS = commands("python -m accel evaluate") + commands("python -m accel predict") + commands("python -m accel report")
 """Commands about a run that is there."""

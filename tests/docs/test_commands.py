@@ -16,11 +16,26 @@ from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.plugin_runs import unmet_need
-from tests.docs.pages import ABOUT_RUNS, ADVISES, BLOCKS, MEASURES, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
+from tests.docs.pages import (
+    ABOUT_RUNS,
+    ADVISES,
+    BLOCKS,
+    EXPORTS,
+    MEASURES,
+    PACKS,
+    PAGES,
+    ROOT,
+    SUBMITS,
+    TRAINS,
+    Block,
+    commands,
+    where,
+)
+from tests.support.exported_runs import skip_missing
 
 pytestmark = pytest.mark.slow
 
-LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS + MEASURES + ADVISES]
+LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS + EXPORTS + MEASURES + ADVISES]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [
     line
@@ -84,6 +99,17 @@ def test_the_commands_about_a_run(here: Path, capsys: pytest.CaptureFixture[str]
     assert (here / "metrics.json").is_file()
 
 
+def test_the_commands_that_export(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip_missing("onnx")
+    assert main(["task=images", "task.root=DIR", "task.size=8", "epochs=1", "out=RUN", "device=cpu", "~plugins.progress"]) == 0
+    assert len(EXPORTS) >= 4
+    for line in EXPORTS:
+        capsys.readouterr()
+        timed = [] if "seconds=" in line else ["seconds=0"]
+        assert accel_main.main([*words_of(line), *timed]) == 0, capsys.readouterr().err
+        assert "holds" in capsys.readouterr().out, line
+
+
 @pytest.mark.parametrize("line", LISTS, ids=short)
 def test_a_command_that_lists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert accel_main.main(words_of(line)) == 0
@@ -127,7 +153,7 @@ def test_any_other_command_names_what_is_there(line: str) -> None:
 
 
 def test_no_command_is_left_out() -> None:
-    kinds = (TRAINS, PACKS, SUBMITS, ABOUT_RUNS, MEASURES, ADVISES, LISTS, RANKS, OTHERS)
+    kinds = (TRAINS, PACKS, SUBMITS, ABOUT_RUNS, EXPORTS, MEASURES, ADVISES, LISTS, RANKS, OTHERS)
     known = [shlex.split(line, comments=True) for lines in kinds for line in lines]
     lines = [(block.page, line) for block in BLOCKS if not block.language and not block.note for line in block.commands]
     assert not [(page, line) for page, line in lines if shlex.split(line, comments=True) not in known]

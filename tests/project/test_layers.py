@@ -9,7 +9,7 @@ from tests.support.source_trees import FILES, ROOT, trees
 
 ORDER = [
     *("errors", "values", "system compare", "schema device report", "data optim compress", "parts"),
-    *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose", "cli"),
+    *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose export", "cli"),
 ]
 """Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""
 MAY_IMPORT = {
@@ -34,6 +34,13 @@ OPTIONAL = {
     "prefetch_generator": {"data/loaders/read_ahead.py"},
     "torch_pruning": {"compress/pruning/channel_tracing.py"},
     "torchao": {"compress/quantisation/torchao_pt2e.py"},
+    "onnx": {"export/targets/onnx.py"},
+    "onnxruntime": {"export/targets/ort_session.py"},
+    "openvino": {"export/targets/openvino.py"},
+    "pnnx": {"export/targets/ncnn.py"},
+    "ncnn": {"export/targets/ncnn.py"},
+    "MNN": {"export/targets/mnn.py"},
+    "_tools": {"export/targets/mnn.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }

@@ -77,18 +77,21 @@ def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[D
 
 
 @contextmanager
-def announced() -> Iterator[Callable[[str], None]]:
-    """Give the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere.
+def announced(verb: str = "measuring") -> Iterator[Callable[[str], None]]:
+    """Give the function that says, on standard error, what is under way: in place on a terminal, a line each elsewhere.
 
     On a terminal the last one is taken away at the end, however that comes.
+
+    Args:
+        verb: stands before each.
     """
     in_place = sys.stderr.isatty() and torchrun.rank() == 0
 
     def announce(line: str) -> None:
         if in_place:
-            say(f"measuring: {line}", start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
+            say(f"{verb}: {line}", start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
         elif torchrun.rank() == 0:
-            say(f"measuring: {line}", file=sys.stderr, flush=True)
+            say(f"{verb}: {line}", file=sys.stderr, flush=True)
 
     try:
         yield announce

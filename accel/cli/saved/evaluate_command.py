@@ -41,6 +41,7 @@ USAGE = Usage(
         ("RUN weights=last device=cpu", "the last, on a CPU"),
         ("RUN evaluates=test task.root=DIR", "another split, of other data"),
         ("RUN/checkpoints/NAME.pt", "one checkpoint"),
+        ("RUN/export/onnx", "an export, by its own engine"),
     ),
     sections=(("Settings", SETTINGS),),
     complete=complete_words,

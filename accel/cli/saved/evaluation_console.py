@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from accel.cli import torchrun
 from accel.cli.compose.compose import compose
 from accel.errors import ConfigError, Sentence, nearest
+from accel.export.card import Card, export_folder, run_of_export
 from accel.report.result import finite
 from accel.report.summary import scores_line
 from accel.report.visible_console import VisibleConsole
@@ -37,24 +38,27 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
     """Evaluate a run and print its metrics; return the exit code.
 
     Args:
-        path: the run directory, or a file of weights or a checkpoint in it.
+        path: the run directory, a file of weights or a checkpoint in it, or an export.
         settings: `weights`, `evaluates` and `out`, as far as they were typed.
         overrides: overrides of the run's configuration.
 
     Raises:
         ConfigError: if anything cannot work.
     """
-    folder = config_folder(path)
-    refuse_mistyped(overrides)
+    exported = export_folder(path)
+    folder = config_folder(path if exported is None else run_of_export(exported))
+    from accel.cli.saved.evaluate_command import KINDS
+
+    refuse_mistyped(overrides, "evaluate", KINDS)
     config = compose(overrides, config_path=str(folder))
-    refuse_idle(config, overrides)
+    refuse_idle(config, overrides, "an evaluation")
     torchrun.require_parallel_plugin(config)
     from accel.checkpoints.weights.find_weights import find_weights
 
-    source = find_weights(path, settings.get("weights"))
+    source = find_weights(path if exported is None else folder, weights_of_export(exported, settings))
     file = _output_file(settings["out"], folder) if "out" in settings else None
     try:
-        evaluation = _evaluate(config, folder, source, settings.get("evaluates"))
+        evaluation = _evaluate(config, folder, source, settings.get("evaluates"), exported)
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -84,22 +88,27 @@ def config_folder(path: Path) -> Path:
     return folder
 
 
-def refuse_mistyped(overrides: Sequence[str]) -> None:
-    """Raise ConfigError for a word that is no setting of a run, and nearly one of the command's own."""
-    from accel.cli.saved.evaluate_command import KINDS
-
+def refuse_mistyped(overrides: Sequence[str], command: str, kinds: Collection[str]) -> None:
+    """Raise ConfigError for a word that is no setting of a run, and nearly one of the command's own, which are `kinds`."""
     known = {typed_name(field.name).partition(".")[0] for field in fields(Settings)} | {"task", "plugins"}
     for word in overrides:
         name = word.partition("=")[0]
-        if "." not in name and name not in known and (hint := nearest(name, KINDS)):
-            raise ConfigError(f"{word}: {name} is no setting of evaluate{hint}")
+        if "." not in name and name not in known and (hint := nearest(name, kinds)):
+            raise ConfigError(f"{word}: {name} is no setting of {command}{hint}")
 
 
-def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
-    """Raise ConfigError for a setting that an evaluation does not heed: of the length of a run, say, or of its schedule."""
+def refuse_idle(config: Config, overrides: Sequence[str], work: str, heeded: Collection[str] = HEEDED) -> None:
+    """Raise ConfigError for a setting that an evaluation does not heed: of the length of a run, say, or of its schedule.
+
+    Args:
+        config: the configuration.
+        overrides: as they were typed.
+        work: what heeds them, in words.
+        heeded: the settings that have an effect.
+    """
     from accel.engine.loading.evaluate_saved import TRAINING_ONLY
 
-    idle = {typed_name(field.name) for field in fields(Settings)} - set(HEEDED)
+    idle = {typed_name(field.name) for field in fields(Settings)} - set(heeded)
     parts = {kind.__name__ for kind in TRAINING_ONLY}
     for word in overrides:
         name, _, value = word.lstrip("+~").partition("=")
@@ -110,35 +119,34 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
             chosen = [name.split(".")[1]]
         plugins = [config.plugins[plugin] for plugin in chosen if plugin in config.plugins]
         if name in idle or any(plugin.part in parts for plugin in plugins):
-            raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
+            raise ConfigError(f"{word} has no effect on {work}; leave it out")
 
 
-def _evaluate(config: Config, folder: Path, source: FoundWeights, evaluates: str | None) -> Evaluation:
+def weights_of_export(exported: Path | None, settings: Mapping[str, Any]) -> str | None:
+    """Return which weights of the run are meant: those that an export was made of. Raise ConfigError if others are named."""
+    if exported is None:
+        return settings.get("weights")
+    if "weights" in settings:
+        raise ConfigError(f"weights={settings['weights']} has no effect: {exported} is an export, which has its own; leave it out")
+    which = Card.read(exported).weights.partition(" ")[0]
+    return which if which in ("best", "last") else None
+
+
+def _evaluate(
+    config: Config, folder: Path, source: FoundWeights, evaluates: str | None, exported: Path | None
+) -> Evaluation:  # fmt: skip
+    from accel.cli.saved.saved_request import saved_request
     from accel.engine.loading.evaluate_saved import evaluate_saved
     from accel.engine.loading.task_record import TaskRecord
 
-    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=())
-    request = trainer._request()
-    if evaluates is not None:
-        splits = tuple(name.strip() for name in evaluates.strip("[]").split(","))
-        if not all(splits):
-            raise ConfigError(f"evaluates={evaluates}: name a split of the task's data, or several: [val,test]")
-        known = (trainer.evaluates,) if isinstance(trainer.evaluates, str) else trainer.evaluates
+    request, record = saved_request(config, evaluates), TaskRecord.read(folder)
+    if exported is None:
+        return evaluate_saved(request, source, record)
+    from accel.export.proof.plain_request import plain_request
+    from accel.export.runtime.open_export import opened_export
 
-        def data(split: str) -> Any:
-            """Return the data of a split. Raise ConfigError if the task has none of that name."""
-            try:
-                content = trainer.data(split)
-            except KeyError as error:
-                raise ConfigError(
-                    f"evaluates={split}: the task has no data of that name ({error}){nearest(split, known)}"
-                ) from None
-            if content is None:
-                raise ConfigError(f"evaluates={split}: the task has no data of that name{nearest(split, known)}")
-            return content
-
-        request = replace(request, data=data, evaluation_split=splits[0] if len(splits) == 1 else splits)
-    return evaluate_saved(request, source, TaskRecord.read(folder))
+    with opened_export(exported, request.task) as model:
+        return evaluate_saved(plain_request(request), source, record, lambda trained: model)
 
 
 def _print(evaluation: Evaluation, path: Path, source: FoundWeights) -> None:

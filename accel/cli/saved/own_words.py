@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,18 @@ def split_words(words: Sequence[str], kinds: Mapping[str, Any]) -> tuple[dict[st
         elif name in settings:
             raise ConfigError(f"{name} is given twice; keep one")
         else:
-            number = text.lstrip("-").isdigit() and kinds[name] is not str
-            settings[name] = check_value(name, int(text) if number else text, kinds[name])
+            settings[name] = check_value(name, text if kinds[name] is str else _plain(text), kinds[name])
     return settings, rest
+
+
+def _plain(text: str) -> Any:
+    """Return a word as the number, or as true or false, that it writes down; any other as it is."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def check_words(words: Sequence[str], names: Collection[str], command: str) -> None:

@@ -39,6 +39,7 @@ USAGE = Usage(
     examples=(
         ("RUN cat.jpg dog.jpg", "a line for each, in order"),
         ("RUN DIR top=3 format=csv", "all files in a folder, its folders too"),
+        ("RUN/export/onnx DIR", "by an export, and its own engine"),
         ("RUN - format=jsonl batch_size=1", "names from standard input, a line each"),
     ),
     sections=(("Settings", SETTINGS),),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from accel.checkpoints.weights.find_weights import find_weights
 from accel.cli.exit_codes import FAILED
@@ -17,6 +20,8 @@ from accel.engine.loading.load import load_into, load_task
 from accel.engine.loading.predict import Predictor
 from accel.engine.task import Task
 from accel.errors import BadSample, ConfigError, Sentence
+from accel.export.card import export_folder, run_of_export
+from accel.export.runtime.open_export import opened_export
 from accel.report.terminal import say
 from accel.schema.settings import Settings
 
@@ -32,7 +37,7 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
     """Predict files and print a row for each; return the exit code, 1 if a file could not be read.
 
     Args:
-        path: the run directory, or a file of weights or a checkpoint in it.
+        path: the run directory, a file of weights or a checkpoint in it, or an export.
         settings: those of the command that were typed.
         words: names of files and folders, and `-`.
 
@@ -40,14 +45,25 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         ConfigError: if anything cannot work.
     """
     device = choose_device(Settings(device=settings.get("device", "auto")).device)
-    source = find_weights(path, settings.get("weights"))
+    exported = export_folder(path)
+    if exported is not None and (idle := [name for name in ("weights", "device") if name in settings]):
+        raise ConfigError(f"{idle[0]} has no effect: {path} is an export, which has its weights and its engine; leave it out")
+    run = path if exported is None else run_of_export(exported)
+    source = find_weights(run, settings.get("weights")) if exported is None else None
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # the task may be in the current directory, as in training
         sys.path.insert(0, str(Path.cwd()))
-    task = load_task(path)
+    task = load_task(run)
     names = input_names(words, task.suffixes)
-    predictor = Predictor(task, load_into(source, task, device), device, settings.get("top"))
     try:
-        return predict_files(predictor, names, settings.get("batch_size", BATCH), PredictionTable(settings.get("format", "table")))
+        with ExitStack() as cleanup:
+            if exported is None:
+                assert source is not None
+                model = load_into(source, task, device)
+            else:
+                model, device = cleanup.enter_context(opened_export(exported, task)), torch.device("cpu")
+            predictor = Predictor(task, model, device, settings.get("top"))
+            table = PredictionTable(settings.get("format", "table"))
+            return predict_files(predictor, names, settings.get("batch_size", BATCH), table)
     except Sentence:
         raise
     except Exception as error:  # of the user's code

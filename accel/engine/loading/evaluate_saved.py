@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from accel.checkpoints.identity import versions
 from accel.checkpoints.weights.find_weights import FoundWeights
 from accel.checkpoints.weights.rebuilt_model import rebuild
-from accel.checkpoints.weights.saved_weights import SavedWeights, put_weights, read_weights
+from accel.checkpoints.weights.saved_weights import SavedWeights, put_back, put_weights, read_weights
 from accel.engine.build import build
 from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.finish import bad_sample_section
@@ -69,7 +71,9 @@ class Evaluation:
     """Sentences on samples that could not be read, and on what may differ from the run's own evaluation."""
 
 
-def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord | None) -> Evaluation:
+def evaluate_saved(
+    request: RunRequest, source: FoundWeights, record: TaskRecord | None, stand_in: Callable[[nn.Module], nn.Module] | None = None
+) -> Evaluation:  # fmt: skip
     """Return the metrics of the weights that a run keeps, on the held-out data of a task.
 
     Everything is built as for the run, apart from what only training needs; the training data is not opened, and nothing is
@@ -79,6 +83,7 @@ def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord
         request: the task, plugins and settings of the run.
         source: the weights.
         record: the task of the run, whose metadata this one must have too; None if it is not known.
+        stand_in: is given the model in evaluation mode, with all that it had, and returns what is evaluated in its place.
 
     Raises:
         ConfigError: if the weights do not fit, there is no held-out data, or anything cannot work.
@@ -94,6 +99,7 @@ def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord
             made = rebuild(made, source.structure)
             saved.append(read_weights(source, made))
             put_weights(source, saved[0], made)
+            made = made if stand_in is None else stand_in(_finished(saved[0], made))
         return made
 
     with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
@@ -108,6 +114,13 @@ def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord
             raise Interrupted(signals.name)
         samples = {split: batches.samples for split, batches in run.held_out_sets.items()}
         return Evaluation(metrics, run.evaluation_split, samples, _remarks(run, source))
+
+
+def _finished(saved: SavedWeights, model: nn.Module) -> nn.Module:
+    """Return a model with what else moved in it, in evaluation mode; `saved` is without that then."""
+    put_back(saved, model, None, torch.device("cpu"))
+    saved.user = {name: value for name, value in saved.user.items() if name.partition(".")[0] != "model"}
+    return model.eval()
 
 
 def _for_evaluation(request: RunRequest) -> RunRequest:

@@ -8,6 +8,7 @@ from accel.report.formatting import suggestions_text
 from accel.report.html import run_sections
 from accel.report.html.advice_section import advice
 from accel.report.html.diagnosis_sections import ablation, diagnosis
+from accel.report.html.export_section import exports
 from accel.report.html.markup import Content, Markup, element, join, paragraphs
 from accel.report.html.page import Page
 from accel.report.record.run_files import RunFiles
@@ -21,6 +22,7 @@ SECTIONS = {
     "Diagnosis": diagnosis,
     "What each plugin brings": ablation,
     "The model on this machine": advice,
+    "Exports": exports,
     "Plan": run_sections.plan,
     "Machine": run_sections.machine,
     "Files": run_sections.files,

@@ -17,7 +17,7 @@ from accel.system.disk_errors import nearest_beside, readable
 __all__ = ["DOCUMENTS", "LARGEST", "LOCK", "METRICS", "TIMES", "RunFiles", "Times", "expanded", "read_run", "summary_is_old"]
 
 METRICS, TIMES, CONFIG = "metrics.jsonl", "times.jsonl", "config.yaml"
-DOCUMENTS = {"summary": 1, "plan": 1, "task": 1, "doctor": 1, "ablate": 1, "advise": 1}
+DOCUMENTS = {"summary": 1, "plan": 1, "task": 1, "doctor": 1, "ablate": 1, "advise": 1, "export": 1}
 """JSON documents by their names without `.json`, each with the newest schema that is known here."""
 LOCK = ".lock"
 """Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""

@@ -1,0 +1,157 @@
+"""An export in a terminal: from the words that were typed to the table, the files and the exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accel.cli.compose.compose import compose
+from accel.cli.doctor.doctor_console import announced
+from accel.cli.exit_codes import FAILED
+from accel.cli.export.export_command import KINDS
+from accel.cli.export.export_table import export_table
+from accel.cli.saved.evaluation_console import config_folder, refuse_idle, refuse_mistyped
+from accel.cli.saved.saved_request import saved_request
+from accel.errors import ConfigError, Sentence
+from accel.export.all_targets import TARGETS, target_class
+from accel.report.record.export_cells import export_lines
+from accel.report.record.export_record import write_outcomes
+from accel.report.terminal import say
+from accel.report.visible_console import VisibleConsole
+from accel.system.stop_signals import StopSignals
+
+if TYPE_CHECKING:
+    from accel.export.export_outcome import ExportOutcome
+    from accel.export.exporter import Exporter
+
+__all__ = ["HEEDED", "named_targets", "run_export"]
+
+HEEDED = ("batch_size", "seed", "evaluate.batches", "bad_data", "bad_limit")
+"""Settings of a run that an export heeds."""
+
+
+def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Export a run, or check an export, and print what was found; return the exit code, 1 if anything does not hold.
+
+    Args:
+        path: the run directory, or a file of weights or a checkpoint in it.
+        args: the flags of `accel export`.
+        settings: those of the command that were typed.
+        overrides: overrides of the run's configuration.
+
+    Raises:
+        ConfigError: if anything cannot work.
+    """
+    folder = config_folder(path)
+    refuse_mistyped(overrides, "export", KINDS)
+    config = compose(overrides, config_path=str(folder))
+    refuse_idle(config, overrides, "an export, which is proven on the CPU", HEEDED)
+    names = named_targets(settings.pop("target", None), args.check)  # none for a check
+    refuse_missing(names, settings.get("python"))
+    try:
+        with StopSignals(at_once=True), announced("exporting") as announce:  # what is half written is taken away
+            announce("the torch model, evaluated")
+            exporter = make_exporter(path, folder, saved_request(config, settings.pop("evaluates", None)), settings)
+            outcomes = _check(exporter, Path(args.check), announce) if args.check else _export(exporter, names, announce)
+    except Sentence:
+        raise
+    except Exception as error:  # of the user's code
+        from accel.cli.tracebacks import print_failure
+
+        return print_failure(error)
+    rows = [outcome.as_dict() for outcome in outcomes]
+    if not args.check:
+        write_outcomes(folder, rows)
+    if args.json:
+        say(json.dumps({"schema": 1, "outcomes": rows}, indent=1, allow_nan=False))
+    else:
+        _print(outcomes, rows, folder)
+    return 0 if all(outcome.status == "holds" or _is_left_out(outcome, names) for outcome in outcomes) else FAILED
+
+
+def named_targets(text: str | None, check: str | None) -> list[str]:
+    """Return the targets that were named: `onnx`, `[onnx,ort]`, or `all`. Raise ConfigError for one that there is not."""
+    if check is not None:
+        if text is not None:
+            raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
+        return []
+    if text == "all":
+        return list(TARGETS)
+    names = list(dict.fromkeys(name.strip() for name in (text or "onnx").strip("[]").split(",")))
+    for name in names:
+        target_class(name)
+    return names
+
+
+def refuse_missing(names: Sequence[str], python: str | None) -> None:
+    """Raise ConfigError if the one target that was named is not installed, before anything is computed."""
+    missing = [sentence for name in names if (sentence := target_class(name).missing(python))]
+    if missing and len(missing) == len(names):
+        raise ConfigError(missing[0])
+
+
+def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, Any]) -> Exporter:
+    """Return the exporter of a run, which has evaluated its torch model.
+
+    Args:
+        path: as it was typed.
+        folder: the run directory.
+        request: task and settings of the run.
+        settings: those of the command.
+    """
+    from accel.checkpoints.weights.find_weights import find_weights
+    from accel.engine.loading.task_record import TaskRecord
+    from accel.export.export_settings import ExportSettings
+    from accel.export.exporter import Exporter
+    from accel.export.proof.prove import ProofSettings
+    from accel.export.proof.torch_reference import TorchReference
+
+    source = find_weights(path, settings.pop("weights", None))
+    build = {name: settings.pop(name) for name in ("dynamic", "preprocess", "opset") if name in settings}
+    reference = TorchReference(request, source, TaskRecord.read(folder))
+    return Exporter(reference, ExportSettings(**build, proof=ProofSettings(**settings)), folder)
+
+
+def _check(exporter: Exporter, folder: Path, announce: Callable[[str], None]) -> list[ExportOutcome]:
+    from accel.export.card import export_folder
+
+    path = folder.expanduser()
+    where = export_folder(path)
+    if where is None:
+        quoted = shlex.quote(str(folder))
+        raise ConfigError(f"--check {quoted} is no export: name a folder with a card.json, such as RUN/export/onnx")
+    announce(f"{where}, checked")
+    return [exporter.check(where)]
+
+
+def _export(exporter: Exporter, names: Sequence[str], announce: Callable[[str], None]) -> list[ExportOutcome]:
+    from accel.export.export_outcome import ExportOutcome
+
+    outcomes = []
+    for name in names:
+        announce(name)
+        try:
+            outcomes.append(exporter.export(name))
+        except ConfigError as error:
+            if len(names) == 1:
+                raise
+            outcomes.append(ExportOutcome(name, "failed", str(error)))
+    return outcomes
+
+
+def _is_left_out(outcome: ExportOutcome, names: Sequence[str]) -> bool:
+    """Return whether a target was not run, and not asked for by name."""
+    return outcome.status == "not run" and len(names) == len(TARGETS)
+
+
+def _print(outcomes: Sequence[ExportOutcome], rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    console = VisibleConsole(markup=False, highlight=False)
+    console.print(export_table(rows))
+    console.print(*export_lines(rows), sep="\n", soft_wrap=True)
+    for outcome in outcomes:
+        if outcome.folder is not None and outcome.status == "holds":
+            console.print(f"{outcome.folder}", soft_wrap=True)

@@ -1,0 +1,33 @@
+"""What came of the export to one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from accel.export.proof.proof import Proof
+
+__all__ = ["ExportOutcome", "Status"]
+
+Status = Literal["holds", "refused", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What came of the export to one target, or of the check of one that is there."""
+
+    target: str
+    status: Status
+    """`holds`: proven and written. `refused`: it computes something else, and is not written. `failed`: it could not be made or
+    run. `not run`: a package is not installed."""
+    reason: str = ""
+    """A sentence; empty if it holds."""
+    proof: Proof | None = None
+    folder: Path | None = None
+    """Where its files are; None if none were written."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        proof = None if self.proof is None else self.proof.as_dict()
+        return {"target": self.target, "status": self.status, "reason": self.reason, "proof": proof}

@@ -1,0 +1,95 @@
+"""What was found of an export, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+__all__ = ["Latency", "Proof"]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of a call, by turns with the torch model in eager mode, with as many threads."""
+
+    batch: int
+    """Samples of a call."""
+    threads: int
+    torch_ms: float
+    """Median of the torch model, without what only training needs and with folded norms, in milliseconds."""
+    export_ms: float
+    """Median of the export."""
+    ratio: float
+    """How many times faster the export is; `low` and `high` are the bounds."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """An export beside the torch model that was evaluated, on held-out data."""
+
+    split: str
+    """Name of the data."""
+    samples: int | None
+    """How many there were; None if the data does not tell."""
+    largest: float
+    """Largest difference of an output."""
+    share: float
+    """The same as a share of the largest output."""
+    mean: float
+    """Mean difference."""
+    place: str
+    """The output with the largest difference."""
+    agreement: float | None
+    """Share of rows whose largest score is in the same place; None without scores."""
+    metrics: dict[str, float]
+    """Metrics of the torch model."""
+    export_metrics: dict[str, float]
+    """Metrics of the export."""
+    tolerance: float
+    """Largest `share` that is right."""
+    least_agreement: float
+    """Smallest `agreement` that is right."""
+    bytes: int
+    """Size of the files."""
+    torch_bytes: int
+    """Size of the weights of the torch model."""
+    memory: int = 0
+    """The most memory that the process with the engine had, in bytes; 0 if it is not known."""
+    latency: list[Latency] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    """Files that are not those of the card."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Why it does not hold, a clause with the figure each; none if it does."""
+        problems = [f"{name} is not the file of card.json (another sha256)" for name in self.changed]
+        if not self.share <= self.tolerance:
+            allowed = f"{self.tolerance:g} is allowed"
+            problems.append(f"the largest difference is {self.share:.2g} of the largest output, in {self.place}, and {allowed}")
+        if self.agreement is not None and self.agreement < self.least_agreement:
+            asked = f"{100 * self.least_agreement:g} % is asked for"
+            problems.append(f"the top class agrees in {100 * self.agreement:.2f} %, and {asked}")
+        return problems
+
+    @property
+    def holds(self) -> bool:
+        """Whether the export computes what was trained."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it, numbers that are not finite as null."""
+        return {**_plain(vars(self)), "problems": self.problems}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Latency):
+        return _plain(vars(value))
+    return None if isinstance(value, float) and not isfinite(value) else value

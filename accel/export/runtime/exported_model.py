@@ -1,0 +1,75 @@
+"""A module that computes by an exported file, in the place of the model that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten, treespec_loads
+
+from accel.errors import ConfigError
+from accel.export.card import Card
+from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.export.target import Arrays
+
+__all__ = ["ExportedModel"]
+
+
+class ExportedModel(nn.Module):
+    """Stand-in for a model: takes what it takes, and returns what an exported file makes of it.
+
+    Pictures are turned back into the pixels that they were made of by the normalisation of the task, and go through that of the
+    card: a card with another one gives other outputs.
+
+    Args:
+        card: the card of the export.
+        process: the process that runs its files.
+        normalisation: that of the task; None if it has none.
+    """
+
+    def __init__(self, card: Card, process: RuntimeProcess, normalisation: PixelNormalisation | None) -> None:
+        super().__init__()
+        self.card, self.process, self.normalisation = card, process, normalisation
+        self.own = PixelNormalisation.of(card.normalisation)
+        if (self.own is None) != (normalisation is None):
+            one, other = ("no", "one") if self.own is None else ("a", "none")
+            raise ConfigError(f"the card has {one} normalisation, and the task has {other}; export the run again")
+        self.spec = treespec_loads(card.structure)
+        self.weightless = nn.Parameter(torch.zeros(()))
+        """A run asks its model for a parameter. Nothing is computed with this one."""
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
+        """Return the outputs of the file, in the structure of the model's. Raise ConfigError if the engine fails."""
+        outputs = self.arrays(self.feed([*args, *(kwargs[name] for name in self.card.keywords)]))
+        return tree_unflatten(map(torch.from_numpy, outputs), self.spec)
+
+    def feed(self, inputs: Sequence[Tensor]) -> Arrays:
+        """Return what the file is given for inputs of the model."""
+        arrays = [np.ascontiguousarray(one.detach().cpu().numpy()) for one in inputs]
+        if self.own is not None and self.normalisation is not None:
+            pixels = self.normalisation.restore(inputs[0].detach().cpu())
+            arrays[0] = pixels if self.card.preprocessing == "graph" else self.own.apply(pixels)
+        return [array.astype(info.type, copy=False) for array, info in zip(arrays, self.card.inputs, strict=True)]
+
+    def arrays(self, inputs: Sequence[NDArray[Any]]) -> Arrays:
+        """Return the outputs of the file for what it is given. A batch goes through in pieces where it takes a fixed number."""
+        try:
+            if self.card.batch is None:
+                return [np.array(one) for one in self.process.run(inputs).outputs]
+            pieces = [self.process.run(piece).outputs for piece in pieces_of(inputs, self.card.batch)]
+        except RuntimeFailed as error:
+            raise ConfigError(f"{self.card.file} cannot be run: {error}; export the run again") from None
+        return [np.concatenate(parts)[: len(inputs[0])] for parts in zip(*pieces, strict=True)]
+
+
+def pieces_of(inputs: Sequence[NDArray[Any]], size: int) -> list[Arrays]:
+    """Return a batch in pieces of `size` samples each; the last sample is repeated where the last piece is short."""
+    count = len(inputs[0])
+    starts = range(0, count, size)
+    places = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
+    return [[one[place] for one in inputs] for place in places]

@@ -1,0 +1,73 @@
+"""The process that runs exported files. It imports the engine and numpy; torch only where torch is the engine."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from accel.export.all_targets import make_target
+
+__all__ = ["main", "versions_of"]
+
+
+def main() -> None:
+    """Answer calls until nobody asks any more. The arguments: the connection's file number, the target, the folder, the threads.
+
+    A call is `(inputs, repeats)`, and is answered with `("done", outputs, seconds of all repeats, bytes of memory)`. The first
+    message is `("ready", versions)`, or `("missing", package)`. An error is `("failed", text)`.
+    """
+    number, name, folder, threads = sys.argv[1:]
+    connection = Connection(int(number))
+    target = make_target(name)
+    try:
+        run = target.load(Path(folder), int(threads))
+    except ModuleNotFoundError as error:
+        connection.send(("missing", error.name or str(error)))
+        return
+    except Exception as error:  # of the engine, whatever it is: the file may be anything
+        connection.send(("failed", _text(error)))
+        return
+    connection.send(("ready", versions_of(target.distributions)))
+    while True:
+        try:
+            inputs, repeats = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            began = perf_counter()
+            for _ in range(repeats):
+                outputs = run(inputs)
+            seconds = perf_counter() - began
+        except Exception as error:
+            connection.send(("failed", _text(error)))
+        else:
+            connection.send(("done", outputs, seconds, _memory()))
+
+
+def versions_of(distributions: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of the distributions that are installed."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def _memory() -> int:
+    """Return the most memory that this process has had, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0
+    usage: Any = resource.getrusage(resource.RUSAGE_SELF)
+    return int(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,90 @@
+"""The contract of a target: how a model becomes its files, and how these are run."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from accel.system.machine import importable
+
+if TYPE_CHECKING:  # the process that runs the files may have no torch
+    from torch import nn
+
+    from accel.export.example import Example
+
+__all__ = ["Arrays", "Runner", "Target"]
+
+Arrays = list[NDArray[Any]]
+Runner = Callable[[Sequence[NDArray[Any]]], Arrays]
+"""Function from the inputs of one call, in order, to its outputs."""
+
+
+@dataclass
+class Target(ABC):
+    """An engine that a model is exported to. A subclass has the settings of its build as fields.
+
+    Its module imports the engine inside of `build` and `load` alone, and torch inside of `build`: files are run where there may be
+    no torch.
+    """
+
+    name: ClassVar[str]
+    """The word behind `target=`, and the name of the module."""
+    file: ClassVar[str]
+    """Name of the main file."""
+    about: ClassVar[str]
+    """One line about it."""
+    extra: ClassVar[str] = ""
+    """Extra of the distribution that installs its packages; empty if there are none beside torch."""
+    builds_with: ClassVar[tuple[str, ...]] = ()
+    """Packages, by the names that are imported, without which nothing is built."""
+    runs_with: ClassVar[tuple[str, ...]] = ()
+    """Packages without which nothing is run."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions belong on the card."""
+    batch: ClassVar[int | None] = None
+    """Samples that a call takes; None for any number."""
+    tolerance: ClassVar[float] = 1e-4
+    """Largest difference of an output from the torch model's that is right, as a share of the largest output."""
+    has_consumer: ClassVar[bool] = False
+    """Whether its file is run by onnxruntime, as the generated consumer does."""
+
+    @abstractmethod
+    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
+        """Write the files of a model.
+
+        Args:
+            model: takes the tensors of the example and returns a tensor or a tuple of tensors; in evaluation mode, on the CPU.
+            example: one call of it, with names, and the dimensions that may have another size.
+            folder: an empty folder.
+
+        Raises:
+            Exception: anything, for a model that cannot be exported.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, threads: int) -> Runner:
+        """Return what runs the files in a folder.
+
+        Args:
+            folder: the folder that `build` wrote to.
+            threads: processor threads that one call may use.
+        """
+
+    @classmethod
+    def missing(cls, python: str | None = None) -> str:
+        """Return what to install, as a sentence; empty if all is there.
+
+        Args:
+            python: the interpreter that runs the files, of which nothing is known here; None for this one.
+        """
+        runs = cls.runs_with if python in (None, sys.executable) else ()
+        for package in (*cls.builds_with, *runs):
+            if not importable(package):
+                return f"target={cls.name} needs the package {package}: pip install 'accel-train[{cls.extra}]'"
+        return ""

@@ -1,0 +1,41 @@
+"""pt2: the graph of torch.export, run by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from accel.export.target import Runner, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from accel.export.example import Example
+
+__all__ = ["Pt2"]
+
+
+class Pt2(Target):
+    """The graph of torch.export in one file, which is run by torch, compiled by AOTInductor, or taken by other compilers.
+
+    Source: https://docs.pytorch.org/docs/stable/export.html.
+    """
+
+    name: ClassVar[str] = "pt2"
+    file: ClassVar[str] = "model.pt2"
+    about: ClassVar[str] = "torch.export, run by torch"
+    distributions: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
+        import torch
+
+        from accel.export.traced import exported_program
+
+        torch.export.save(exported_program(model, example), folder / self.file)
+
+    def load(self, folder: Path, threads: int) -> Runner:
+        import torch
+
+        from accel.export.targets.torch_runner import torch_runner
+
+        return torch_runner(torch.export.load(folder / self.file).module(), threads)

@@ -1,0 +1,42 @@
+"""torchscript: a traced and frozen module, run by torch and by its C++ library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from accel.export.target import Runner, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from accel.export.example import Example
+
+__all__ = ["TorchScript"]
+
+
+class TorchScript(Target):
+    """A traced and frozen module in one file, for libtorch and older torch. Whatever the trace did not meet is not in it.
+
+    Source: https://docs.pytorch.org/docs/stable/jit.html, which calls it deprecated: pt2 is its heir.
+    """
+
+    name: ClassVar[str] = "torchscript"
+    file: ClassVar[str] = "model.ts"
+    about: ClassVar[str] = "traced and frozen, run by torch and libtorch"
+    distributions: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
+        import torch
+
+        from accel.export.traced import traced_module
+
+        torch.jit.save(torch.jit.freeze(traced_module(model, example)), str(folder / self.file))
+
+    def load(self, folder: Path, threads: int) -> Runner:
+        import torch
+
+        from accel.export.targets.torch_runner import torch_runner
+
+        load: Any = torch.jit.load
+        return torch_runner(load(str(folder / self.file), map_location="cpu"), threads)

@@ -1,0 +1,195 @@
+"""`python -m accel export`: from a run directory alone to files that are proven, with sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import accel
+from accel import __main__
+from accel.cli.exit_codes import exit_code
+from accel.engine.loading.load import load_task
+from accel.export.all_targets import TARGETS, target_class
+from accel.export.consumer import PROGRAM
+from accel.tasks.normalise import normalise
+from tests.support.exported_runs import skip_missing, train_pictures
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("PIL", reason="the pictures need the extra images")
+
+
+def command(*words: str | Path) -> int:
+    return exit_code(lambda: __main__.main(list(map(str, words))))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_pictures(tmp_path_factory.mktemp("cli"), "+plugins=[fold_bn,amp,adamw]")
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that is refused, and returns the sentence."""
+
+    def sentence(*words: str | Path) -> str:
+        capsys.readouterr()
+        assert command("export", *words) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = [line for line in printed.err.splitlines() if not line.startswith("exporting: ")]
+        return line.removeprefix("accel: error: ")
+
+    return sentence
+
+
+def test_all_targets_are_in_one_table_and_in_the_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("export", run, "target=all", "seconds=0.05") == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert printed.err.splitlines()[0] == "exporting: the torch model, evaluated"
+    for name in TARGETS:
+        (row,) = [line for line in lines if line.startswith(f"{name} ")]
+        missing = target_class(name).missing()
+        assert ("not run" in row) == bool(missing), "what is not installed has not passed"
+        assert (f"{name}: not run: {missing}" in lines) == bool(missing)
+        assert bool(missing) or " holds " in row
+    assert "accuracy of torch, and of the files loaded anew, on 20 samples of test; ms: of one sample" in lines
+    document = json.loads((run / "export.json").read_text())
+    assert [one["target"] for one in document["outcomes"]] == list(TARGETS)
+    assert document["outcomes"][0]["proof"]["latency"][0]["ratio"] > 0
+    assert command("report", run) == 0
+    page = (run / "report.html").read_text()
+    assert "<h2" in page
+    assert "Exports" in page
+    assert all(f"<td>{name}</td>" in page for name in TARGETS)
+
+
+def test_an_export_stands_for_the_run_in_evaluate_and_predict(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip_missing("onnx")
+    assert command("export", run, "seconds=0", "--json") == 0
+    (outcome,) = json.loads(capsys.readouterr().out)["outcomes"]
+    folder = run / "export/onnx"
+    assert command("evaluate", folder, f"out={run.parent / 'metrics.json'}") == 0
+    assert f"{folder}" in capsys.readouterr().out
+    metrics = json.loads((run.parent / "metrics.json").read_text())["metrics"]
+    assert metrics == pytest.approx(outcome["proof"]["export_metrics"], rel=1e-6)
+    words = [run.parent / "data/test", "format=jsonl", "top=2"]
+    assert command("predict", folder, *words) == 0
+    exported = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert command("predict", run, *words) == 0
+    own = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert len(own) == 20
+    for one, two in zip(own, exported, strict=True):
+        assert [one[name] for name in ("file", "class", "class_2")] == [two[name] for name in ("file", "class", "class_2")]
+        assert one["probability"] == pytest.approx(two["probability"], rel=1e-4)
+    assert command("predict", folder, *words, "device=cpu") == 2
+    assert "device has no effect" in capsys.readouterr().err
+    assert command("evaluate", folder, "weights=last") == 2
+    assert "weights=last has no effect" in capsys.readouterr().err
+
+
+def test_a_file_that_was_tampered_with_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip_missing("onnx")
+    onnx = pytest.importorskip("onnx")
+    assert command("export", run, "seconds=0") == 0
+    folder = run / "export/onnx"
+    assert command("export", run, "--check", folder, "seconds=0") == 0
+    model = onnx.load(folder / "model.onnx")
+    weights = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    weights.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(weights), weights.name))
+    onnx.save(model, folder / "model.onnx")
+    capsys.readouterr()
+    assert command("export", run, "--check", folder, "seconds=0") == 1
+    printed = capsys.readouterr().out
+    assert "model.onnx is not the file of card.json (another sha256)" in printed
+    assert "the largest difference is 0." in printed
+    for words in (["evaluate", folder], ["predict", folder, run.parent / "data/test"]):
+        assert command(*words) == 2
+        assert "model.onnx is not the file of its card (another sha256); export the run again" in capsys.readouterr().err
+
+
+def test_a_tolerance_that_is_missed_is_exit_code_1_and_nothing_is_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip_missing("ort")
+    left = run / "export/.ort.new"
+    left.mkdir(parents=True)  # of a process that was killed
+    assert command("export", run, "target=ort", "seconds=0", "tolerance=1e-12") == 1
+    assert "ort: refused: the largest difference is " in capsys.readouterr().out
+    assert not left.exists()
+    assert not (run / "export/ort").exists()
+    assert command("export", run, "target=ort", "seconds=0") == 0
+    card = (run / "export/ort/card.json").read_bytes()
+    assert command("export", run, "target=ort", "seconds=0", "tolerance=1e-12") == 1
+    assert (run / "export/ort/card.json").read_bytes() == card, "an earlier one stays"
+
+
+def test_the_consumer_needs_neither_accel_nor_torch(run: Path, tmp_path: Path) -> None:
+    skip_missing("onnx")
+    assert 10 < len(PROGRAM.splitlines()) < 40
+    data = load_task(run)
+    files = sorted((run.parent / "data/test").rglob("*.jpg"))
+    pictures = torch.stack([data.sample_of(str(file)) for file in files])
+    np.save(tmp_path / "samples.npy", pictures.numpy())
+    with torch.inference_mode():
+        expected = accel.load(run)(normalise(pictures)).softmax(1)
+    for words in ([], ["preprocess=true"]):
+        assert command("export", run, "seconds=0", *words) == 0
+        program = (
+            "import runpy, sys\nsys.modules |= {'torch': None, 'accel': None}\n"
+            f"sys.argv = ['consumer.py', {str(tmp_path / 'samples.npy')!r}]\n"
+            f"runpy.run_path({str(run / 'export/onnx/consumer.py')!r})"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rows = [line.split() for line in done.stdout.splitlines()]
+        assert [row[0] for row in rows] == [("cat", "dog")[int(place)] for place in expected.argmax(1)]
+        assert [float(row[1]) for row in rows] == pytest.approx(expected.max(1).values.tolist(), abs=1e-5)
+
+
+def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path) -> None:
+    assert refused(run, "target=onx").startswith("target=onx: there is no such target; did you mean 'onnx'?")
+    assert refused(run, "targt=pt2") == "targt=pt2: targt is no setting of export; did you mean 'target'?"
+    skip_missing("onnx")
+    for opset in (7, 99):
+        assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
+    assert refused(run, "dynamic=batches").startswith("dynamic must be")
+    assert refused(run, "preprocess=yes").startswith("preprocess must be")
+    assert refused(run, "target=pt2", "epochs=2").startswith("epochs=2 has no effect on an export")
+    assert refused(run, "target=pt2", "device=cpu").startswith("device=cpu has no effect on an export")
+    assert refused(run, "target=pt2", "--check", run).startswith("target=pt2 has no effect: --check")
+    assert refused(run, "--check", tmp_path).startswith(f"--check {tmp_path} is no export")
+    assert refused(tmp_path).startswith(f"{tmp_path} has no config.yaml")
+    assert refused(run / "nowhere").startswith(f"{run / 'nowhere'} does not exist")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_words_it_shows_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("export") == 2
+    assert "python -m accel export RUN" in capsys.readouterr().err
+    assert command("export", "--help") == 0
+    assert "target=onnx" in capsys.readouterr().out
+
+
+def test_a_target_that_is_not_installed_says_what_to_type(run: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel.export.target.importable", lambda package: False)
+    others = [name for name in TARGETS if target_class(name).extra]
+    assert len(others) >= 5
+    for name in others:
+        sentence = refused(run, f"target={name}")
+        assert sentence.startswith(f"target={name} needs the package ")
+        assert f"pip install 'accel-train[{target_class(name).extra}]'" in sentence
+
+
+def test_digits_have_no_normalisation_to_put_into_the_graph(refused: Any, tmp_path: Path) -> None:
+    from accel.cli.train_command import main
+
+    run = tmp_path / "digits"
+    assert main(["updates=2", "device=cpu", "~plugins.progress", "task.width=8", f"out={run}"]) == 0
+    assert refused(run, "target=pt2", "preprocess=true").startswith("preprocess=true: Digits has no normalisation")
+    assert command("export", run, "target=pt2", "seconds=0") == 0

@@ -1,0 +1,205 @@
+"""Every target: what it writes computes what was trained, and what computes something else is refused with the figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from accel.cli.train_command import main
+from accel.errors import ConfigError
+from accel.export import exporter as exporter_module
+from accel.export.all_targets import TARGETS, make_target, target_class
+from accel.export.card import Card
+from accel.export.export_settings import ExportSettings
+from accel.export.exporter import Exporter
+from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.runtime.open_export import opened_export
+from accel.export.tensor_info import TensorInfo
+from tests.support.exported_runs import UNTIMED, make_exporter, skip_missing
+
+pytestmark = pytest.mark.slow
+
+
+def convolution(exporter: Exporter) -> Any:
+    """The first convolution of the model that is exported, which sees the three colours."""
+    return next(module for module in exporter.model.modules() if isinstance(module, nn.Conv2d))
+
+
+def tampered(exporter: Exporter) -> None:
+    with torch.no_grad():
+        convolution(exporter).weight.mul_(1.01)
+
+
+def swapped_channels(exporter: Exporter) -> None:
+    layer = convolution(exporter)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.flip(1))
+
+
+def wrong_normalisation(exporter: Exporter) -> None:
+    assert exporter.normalisation is not None
+    exporter.normalisation = replace(exporter.normalisation, std=(0.25, 0.25, 0.25))
+
+
+FAULTS: dict[str, Callable[[Exporter], None]] = {
+    "a weight is another": tampered,
+    "the colours are swapped": swapped_channels,
+    "the normalisation is another": wrong_normalisation,
+}
+
+
+CASES = [*(("onnx", fault) for fault in FAULTS), *((name, "a weight is another") for name in TARGETS if name != "onnx")]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_exported_is_what_was_trained(name: str, exporter: Exporter) -> None:
+    skip_missing(name)
+    outcome = exporter.export(name)
+    assert outcome.status == "holds", outcome.reason
+    proof, folder = outcome.proof, outcome.folder
+    assert proof is not None
+    assert folder == exporter.run / "export" / name
+    assert proof.samples == 20
+    assert 0 < proof.share < 1e-4
+    assert proof.agreement == 1
+    assert proof.export_metrics == pytest.approx(proof.metrics, rel=1e-4)
+    card = Card.read(folder)
+    assert (card.target, card.classes, card.weights.split()[0]) == (name, ["cat", "dog"], "last")
+    assert card.inputs[0].shape[1:] == (3, 16, 16)
+    assert set(target_class(name).distributions) <= set(card.versions)
+    assert {file.name for file in folder.iterdir()} == {*card.files, "card.json"}
+    assert card.proof["share"] == proof.share
+    assert exporter.check(folder).status == "holds"
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_what_computes_something_else_is_refused(name: str, fault: str, exporter: Exporter) -> None:
+    skip_missing(name)
+    FAULTS[fault](exporter)
+    outcome = exporter.export(name)
+    assert outcome.status == "refused"
+    assert "the largest difference is 0." in outcome.reason
+    assert not (exporter.run / "export" / name).exists(), "nothing of it is left"
+    assert list((exporter.run / "export").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["torchscript", "onnx"])
+def test_the_normalisation_goes_into_the_graph(name: str, pictures_run: Path, exporter: Exporter) -> None:
+    skip_missing(name)
+    exporter.settings = replace(exporter.settings, preprocess=True)
+    outcome = exporter.export(name)
+    assert outcome.status == "holds", outcome.reason
+    assert outcome.folder is not None
+    card = Card.read(outcome.folder)
+    assert (card.preprocessing, card.inputs[0].type, card.inputs[0].shape[1:]) == ("graph", "uint8", (16, 16, 3))
+
+
+def test_a_normalisation_of_the_graph_is_proven(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_missing("onnx")
+    exporter.settings = replace(exporter.settings, preprocess=True)
+    own = exporter.normalisation
+    assert own is not None
+    other = PixelNormalisation(own.mean[::-1], own.std[::-1])
+    make = exporter_module.GraphModule
+    monkeypatch.setattr(exporter_module, "GraphModule", lambda model, example, inside=None: make(model, example, inside and other))
+    outcome = exporter.export("onnx")
+    assert outcome.status == "refused"
+    assert "the largest difference is 0." in outcome.reason
+
+
+def test_one_sample_at_a_time(exporter: Exporter) -> None:
+    skip_missing("onnx")
+    exporter.settings = replace(exporter.settings, dynamic="none")
+    outcome = exporter.export("onnx")
+    assert outcome.status == "holds", outcome.reason
+    assert outcome.folder is not None
+    assert Card.read(outcome.folder).inputs[0].shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_says_what_it_is(name: str) -> None:
+    kind = target_class(name)
+    assert kind.name == name
+    assert kind.about
+    assert kind.__doc__
+    assert "http" in kind.__doc__
+    assert bool(kind.extra) == bool(kind.builds_with or kind.runs_with)
+
+
+def test_a_setting_of_another_target_is_none_of_this_one() -> None:
+    assert not hasattr(make_target("pt2", {"opset": 18}), "opset")
+    assert getattr(make_target("onnx", {"opset": 18}), "opset", 0) == 18
+    assert getattr(make_target("onnx", {"opset": None}), "opset", 0) == 20
+
+
+def test_a_target_that_there_is_not_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"target=onx: there is no such target; did you mean 'onnx'\?"):
+        target_class("onx")
+
+
+def test_a_card_with_another_normalisation_is_refused(exporter: Exporter) -> None:
+    skip_missing("onnx")
+    folder = exporter.export("onnx").folder
+    assert folder is not None
+    card = json.loads((folder / "card.json").read_text())
+    for wrong in ({"mean": [0.5] * 3, "std": [0.5] * 3}, {name: values[::-1] for name, values in card["normalisation"].items()}):
+        (folder / "card.json").write_text(json.dumps(card | {"normalisation": wrong}))
+        outcome = exporter.check(folder)
+        assert outcome.status == "refused"
+        assert "the largest difference is 0." in outcome.reason
+    (folder / "card.json").write_text(json.dumps(card | {"normalisation": None}))
+    with pytest.raises(ConfigError, match="the card has no normalisation, and the task has one"):
+        exporter.check(folder)
+
+
+def test_a_model_that_cannot_be_followed_is_a_sentence_with_its_line(exporter: Exporter) -> None:
+    exporter.model = Branching(exporter.model)
+    with pytest.raises(ConfigError, match=r"target=pt2: the model cannot be exported: .*line \d+: if out\[0, 0\] > 0"):
+        exporter.export("pt2")
+    assert list((exporter.run / "export").iterdir()) == []
+
+
+class Branching(nn.Module):
+    """A model whose way depends on the numbers in a tensor."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        out = self.inner(pictures)
+        if out[0, 0] > 0:
+            return out
+        return out + 1
+
+
+def test_the_reference_is_the_averaged_model(pictures_run: Path) -> None:
+    import accel
+
+    model = accel.load(pictures_run)
+    own = make_exporter(pictures_run).reference.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx"])
+def test_a_text_of_any_length(name: str, tmp_path: Path) -> None:
+    skip_missing(name)
+    (tmp_path / "text").write_bytes(b"the quick brown fox jumps over the lazy dog; " * 40)
+    words = ["task=text", f"task.path={tmp_path / 'text'}", "task.context=16", "task.width=16", "task.layers=1", "updates=2"]
+    assert main([*words, "device=cpu", "~plugins.progress", f"out={tmp_path / 'run'}"]) == 0
+    exporter = make_exporter(tmp_path / "run", ExportSettings(dynamic="length", proof=UNTIMED))
+    outcome = exporter.export(name)
+    assert outcome.status == "holds", outcome.reason
+    assert outcome.folder is not None
+    assert Card.read(outcome.folder).inputs == [TensorInfo("tokens", ("batch", "length"), "int64")]
+    with opened_export(outcome.folder, exporter.reference.request.task) as model, torch.inference_mode():
+        for shape in ((1, 3), (5, 16)):
+            tokens = torch.randint(256, shape)
+            assert torch.allclose(model(tokens), exporter.reference.model(tokens), atol=1e-5)

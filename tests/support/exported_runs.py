@@ -1,0 +1,43 @@
+"""Runs whose models are exported, and exporters of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accel.checkpoints.weights.find_weights import find_weights
+from accel.cli.compose.compose import compose
+from accel.cli.saved.saved_request import saved_request
+from accel.cli.train_command import main
+from accel.engine.loading.task_record import TaskRecord
+from accel.export.all_targets import target_class
+from accel.export.export_settings import ExportSettings
+from accel.export.exporter import Exporter
+from accel.export.proof.prove import ProofSettings
+from accel.export.proof.torch_reference import TorchReference
+from tests.support.drawn_images import write_noise
+
+UNTIMED = ProofSettings(seconds=0)
+QUIET = ("device=cpu", "~plugins.progress", "epochs=1")
+
+
+def train_pictures(folder: Path, *words: str) -> Path:
+    """Train on pictures in `folder/data`, three channels of 16 x 16 pixels; return the run directory."""
+    write_noise(folder / "data", {"train": 8, "test": 10}, 16, 16)
+    data = ("task=images", f"task.root={folder / 'data'}", "task.size=16", "batch_size=8")
+    assert main([*data, *QUIET, *words, f"out={folder / 'run'}"]) == 0
+    return folder / "run"
+
+
+def make_exporter(run: Path, settings: ExportSettings | None = None) -> Exporter:
+    """Return an exporter of a run of the command line, which times nothing unless its settings say so."""
+    request = saved_request(compose([], config_path=str(run)), None)
+    reference = TorchReference(request, find_weights(run), TaskRecord.read(run))
+    return Exporter(reference, settings or ExportSettings(proof=UNTIMED), run)
+
+
+def skip_missing(name: str) -> None:
+    """Skip a test of a target that is not installed, with the sentence that the command has."""
+    if missing := target_class(name).missing():
+        pytest.skip(missing)
