@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from accel.engine.training_run import TrainingRun
 from accel.report.result import BOUND, LONG, Result
 from accel.report.run_verdict import Verdict
 from accel.system.clock import PHASES
+
+if TYPE_CHECKING:  # a run adds its own verdict to its result
+    from accel.engine.training_run import TrainingRun
 
 __all__ = ["closing_verdict", "doctor_command"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -12,12 +12,14 @@ from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.ready import ReadyBatches
 from accel.data.loaders import load_all
-from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
 from accel.report.result import DataFlow
 from accel.system.clock import DATA, TRAINING
 from accel.system.cpu.local_ranks import RANK_CORES
+
+if TYPE_CHECKING:  # a run adds the flow of its data to its result
+    from accel.engine.training_run import TrainingRun
 
 __all__ = [
     "MEMORY_FACTOR",
