@@ -218,7 +218,7 @@ class TrainingRun(Run):
         return self.saver.newest_finite()
 
     def add_times(self, result: Any) -> None:
-        result.flow = data_flow(self)
+        result.flow = data_flow(self, self.progress.samples - self.samples_at_start)
         result.seconds, result.shares = sum(self.clock.spent), self.clock.shares()
         result.pace, result.verdict = self.pace_meter.pace(), closing_verdict(self, result)
         result.doctor = doctor_command(self.command)

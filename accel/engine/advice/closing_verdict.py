@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from accel.parts import Run
 from accel.report.result import BOUND, LONG, Result
 from accel.report.run_verdict import Verdict
 from accel.system.clock import PHASES
-
-if TYPE_CHECKING:  # a run adds its own verdict to its result
-    from accel.engine.training_run import TrainingRun
 
 __all__ = ["closing_verdict", "doctor_command"]
 
@@ -18,7 +15,7 @@ SPELLINGS = {"-m accel.train": "-m accel doctor", "accel-train": "accel doctor",
 """Words that start training, and those that start the doctor."""
 
 
-def closing_verdict(run: TrainingRun, result: Result) -> str:
+def closing_verdict(run: Run, result: Result) -> str:
     """Return what took most of a run's time, in a sentence; empty if it was too short to tell, or the clock alone cannot.
 
     On CUDA the clock is the host's, which runs ahead: there it tells of data, copies, evaluations and checkpoints alone.
