@@ -54,7 +54,7 @@ def _figure(ablation: Ablation) -> Figure:
     panel.invert_yaxis()
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(ScalarFormatter())
-    panel.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))  # those of a log scale end at 1 where nothing is twice as fast
+    panel.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))  # a log scale has none from 1 to 2
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlabel("times as fast with the plugin as without it; the line has the bounds")
     style_panel(panel)
