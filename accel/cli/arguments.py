@@ -88,7 +88,7 @@ CONFIG_FLAGS = (
     Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
     Flag(("--config-name", "-cn"), "begin with another file than config.yaml", "NAME"),
 )
-"""Flags of every command that takes the settings of a run."""
+"""Flags of every command that takes the settings of a new run, as training does."""
 SETTINGS_NOTE = "The settings are those of python -m accel.train."
 """Line at the foot of their pages."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from accel.cli.arguments import SETTINGS_NOTE, Flag, Usage
+from accel.cli.arguments import CONFIG_FLAGS, SETTINGS_NOTE, Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import beside_the_work
 from accel.cli.help_page import Row
@@ -43,6 +43,7 @@ USAGE = Usage(
         Flag(("--within",), "seconds that a run has to stop, besides its slowest update (5)", "S", NonNegative, 5.0),
         Flag(("--dir",), "for the runs (a temporary folder); those that fail are kept", "DIR"),
         Flag(("--fresh",), "each run a process of its own, which imports all anew; without it they are forked"),
+        *CONFIG_FLAGS,
     ),
     (
         ("kill epochs=2 checkpoint.every=10", "twenty runs of the digits, killed"),

@@ -16,8 +16,8 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from accel.cli.compose.compose import compose
 from accel.cli.compose.config import Config, TargetConfig
+from accel.cli.compose.config_source import ConfigSource
 from accel.cli.drill_command import KINDS
 from accel.errors import ConfigError
 from accel.report.terminal import say
@@ -45,7 +45,8 @@ def run_drill(kind: str, args: Namespace, overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: if the overrides cannot work, or a drill cannot repeat them.
     """
-    config = compose(overrides)
+    source = ConfigSource.of(args)
+    config = source.compose(overrides)
     require_repeatable(config)
     seed = int.from_bytes(os.urandom(3), "big") if args.seed is None else args.seed
     numbers = range(args.n) if args.trial is None else range(args.trial, args.trial + 1)
@@ -54,12 +55,13 @@ def run_drill(kind: str, args: Namespace, overrides: Sequence[str]) -> int:
         raise ConfigError(f"--dir {folder} is not empty; name another folder")
     failed = True
     try:
-        reports = drill(kind, process_body(overrides) if args.fresh else forked_body(config), folder, seed, args.within, numbers)
+        body = process_body([*source.words, *overrides]) if args.fresh else forked_body(config)
+        reports = drill(kind, body, folder, seed, args.within, numbers)
         failed = any(report.failure for report in reports)
     finally:
         if not failed or not any(folder.glob("trial-*")):
             shutil.rmtree(folder, ignore_errors=True)
-    command = ["python", "-m", "accel", "drill", kind, "--seed", str(seed), *(["--fresh"] if args.fresh else [])]
+    command = ["python", "-m", "accel", "drill", kind, *source.words, "--seed", str(seed), *(["--fresh"] if args.fresh else [])]
     for report in reports:
         if report.failure:
             say(f"trial {report.number}: {report.failure}\n  {report.folder}; repeated by")
@@ -70,9 +72,9 @@ def run_drill(kind: str, args: Namespace, overrides: Sequence[str]) -> int:
 def require_repeatable(config: Config) -> None:
     """Raise ConfigError if a drill cannot repeat the run of `config`."""
     for name in ("dry_run", "resume"):
-        if getattr(config.settings, name):
+        if config.is_typed(name):
             raise ConfigError(f"a drill runs the whole of it from its beginning, so leave {name} out")
-    if config.settings.out is not None:
+    if config.is_typed("out"):
         raise ConfigError("a drill makes its own run directories, so leave out out=; --dir names where")
 
 
@@ -143,23 +145,23 @@ def forked_body(config: Config) -> Body:
     config.trainer()
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
-        settings = replace(config.settings, out=str(out), resume="auto" if resume else None)
+        settings = replace(config.settings, out=str(out), resume="auto" if resume else None, dry_run=False)
         watch = TargetConfig(UPDATE_LOG, "Watch", {"path": str(pulse)})
         return launch([replace(config, settings=settings, plugins={**config.plugins, "pulse": watch})], [], many=False)
 
     return body
 
 
-def process_body(overrides: Sequence[str]) -> Body:
-    """Return a body that trains in a process of its own."""
+def process_body(typed: Sequence[str]) -> Body:
+    """Return a body that trains in a process of its own, by flags and overrides as they were typed."""
     from accel.system.shell_quoting import setting
 
     def word(name: str, text: object) -> str:
         return setting(name, text)
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
-        kept = [text for text in overrides if not text.lstrip("+").startswith(("out=", "resume="))]
-        directory = [word("out", out), *(["resume=auto"] if resume else [])]
+        kept = [text for text in typed if not text.lstrip("+").startswith(("out=", "resume=", "dry_run="))]
+        directory = [word("out", out), f"resume={'auto' if resume else 'null'}", "dry_run=false"]
         watch = [f"+plugins.pulse._target_={UPDATE_LOG}", word("+plugins.pulse.path", pulse)]
         os.execv(sys.executable, [sys.executable, "-m", "accel.train", *kept, *directory, *watch])
 

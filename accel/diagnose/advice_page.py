@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -14,7 +13,7 @@ from accel.diagnose.layer_rows import LayerRows
 from accel.report.formatting import elapsed, gain_text, size
 from accel.report.other_load import BUSY
 from accel.report.plan import facts
-from accel.report.visible_console import VisibleConsole
+from accel.report.visible_console import VisibleConsole, html_block
 
 if TYPE_CHECKING:
     from accel.diagnose.advice import Advice
@@ -103,10 +102,7 @@ def as_html(advice: Advice) -> str:
     """Return the page as a block of HTML with the roofline above it, in the reader's colours."""
     from accel.diagnose.roofline_plot import svg_text
 
-    console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
-    console.print(draw(advice))
-    page = console.export_html(inline_styles=True, code_format='<pre style="line-height: normal; font-size: 12px">{code}</pre>')
-    return svg_text(advice) + page
+    return svg_text(advice) + html_block(lambda console: console.print(draw(advice)), WIDTH)
 
 
 def show(console: VisibleConsole, advice: Advice) -> None:

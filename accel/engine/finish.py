@@ -21,8 +21,6 @@ from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
-from accel.engine.advice.closing_verdict import closing_verdict, doctor_command
-from accel.engine.advice.data_advice import data_flow
 from accel.engine.shaping.shipped_weights import write_shipped
 from accel.engine.training_run import TrainingRun
 from accel.parts.model_shape.model_structure import structure_of
@@ -89,9 +87,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
             watch.end(result)
     run.clock.lap(REPORT)
-    result.flow = data_flow(run)
-    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
-    result.pace, result.verdict = run.pace_meter.pace(), closing_verdict(run, result)
+    run.add_times(result)
     result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
@@ -139,7 +135,6 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         out=run.out,
         stopped=next(filter(None, run.parts.parallel.gather(run.length.end_reason(run))), ""),  # clocks of ranks differ
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
-        doctor=doctor_command(run.command),
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )

@@ -16,6 +16,8 @@ from torch import Tensor
 from accel.checkpoints import NoSaver, Saver
 from accel.device.data_wait import DataWait
 from accel.engine import run_directory
+from accel.engine.advice.closing_verdict import closing_verdict, doctor_command
+from accel.engine.advice.data_advice import data_flow
 from accel.engine.checks.data_length import warn_of_length
 from accel.engine.evaluation.batch_norm import DRY_BATCHES, estimated_statistics
 from accel.engine.evaluation.evaluations import Evaluations
@@ -214,6 +216,12 @@ class TrainingRun(Run):
 
     def newest_finite(self) -> Path | None:
         return self.saver.newest_finite()
+
+    def add_times(self, result: Any) -> None:
+        result.flow = data_flow(self, self.progress.samples - self.samples_at_start)
+        result.seconds, result.shares = sum(self.clock.spent), self.clock.shares()
+        result.pace, result.verdict = self.pace_meter.pace(), closing_verdict(self, result)
+        result.doctor = doctor_command(self.command)
 
     def discard(self) -> None:
         """Remove the run directory, if this run made it and no update was done."""

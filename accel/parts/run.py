@@ -97,7 +97,6 @@ class Run:
     """Function of the user that is given the metrics at the end of each evaluation, and may add numbers; None for none."""
     metric_objects: list[Any] = field(default_factory=list)
     """Objects with update, compute and reset that `metrics` has returned so far."""
-
     task: Any = None
     """The user's task (`accel.engine.task.Task`), by a weak reference; None if only a model is looked at."""
     load_model: Callable[..., Any] | None = None
@@ -120,7 +119,6 @@ class Run:
     """The data to evaluate on, by name."""
     epoch_rng_state: dict[str, Any] = field(default_factory=dict)
     """State of the random generators at the beginning of the current epoch."""
-
     bare = MovedAttribute("unwrapped_model")
     ordered = MovedAttribute("orderable_samples")
     batched_here = MovedAttribute("uses_batch_size")
@@ -197,11 +195,10 @@ class Run:
     @property
     def position(self) -> dict[str, float]:
         """Where the run stands, for an evaluation: the epoch that ends, from 1; within one, a fraction of it, and the update."""
-        progress = self.progress
-        if progress.batch == 0:
-            return {"epoch": progress.epoch}
-        done = progress.batch / self.batches if self.batches else 0.0
-        return {"epoch": round(progress.epoch + min(done, 1.0), 4), "update": progress.step}
+        step, epoch, batch = self.progress.step, self.progress.epoch, self.progress.batch
+        if not batch:
+            return {"epoch": epoch}
+        return {"epoch": round(epoch + (min(batch / self.batches, 1.0) if self.batches else 0.0), 4), "update": step}
 
     @property
     def is_evaluated(self) -> bool:
@@ -216,6 +213,9 @@ class Run:
         last, position = self.history[-1], self.position
         now = last["update"] == self.progress.step if "update" in last else {"epoch": last.get("epoch")} == position
         return metrics_of(last) if now else {}
+
+    def add_times(self, result: Any) -> None:
+        """Add to a result how its time was spent: shares, pace, flow of data, the verdict, and the command that measures more."""
 
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -16,7 +15,7 @@ from accel.report.machine_facts import machine_facts
 from accel.report.plan import facts
 from accel.report.record.diagnosis_notes import no_remedy, unknowns
 from accel.report.summary import phases
-from accel.report.visible_console import VisibleConsole
+from accel.report.visible_console import VisibleConsole, html_block
 
 if TYPE_CHECKING:
     from accel.diagnose.decision.remedies import Remedy
@@ -108,9 +107,7 @@ def as_text(diagnosis: Diagnosis) -> str:
 
 def as_html(diagnosis: Diagnosis) -> str:
     """Return the page as a block of HTML with styles of its own, in the reader's colours."""
-    console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
-    show(console, diagnosis)
-    return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal; font-size: 12px">{code}</pre>')
+    return html_block(lambda console: show(console, diagnosis), WIDTH)
 
 
 def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from io import StringIO
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -11,9 +12,11 @@ from rich.text import Text
 
 from accel.errors import visible
 
-__all__ = ["VisibleConsole"]
+__all__ = ["BLOCK", "VisibleConsole", "html_block"]
 
 KEPT = "\n\t"
+BLOCK = '<pre style="line-height: normal; font-size: 12px; font-family: Menlo, Consolas, monospace">{code}</pre>'
+"""Page of a notebook: notebooks give the columns of a bare `pre` letters of unequal width."""
 
 
 class VisibleConsole(Console):
@@ -27,3 +30,16 @@ class VisibleConsole(Console):
     def render_str(self, text: str, **settings: Any) -> Text:
         """Return a text for drawing, made visible before it is measured."""
         return super().render_str(visible(text, KEPT), **settings)
+
+
+def html_block(show: Callable[[VisibleConsole], object], width: int) -> str:
+    """Return what a function prints as a block of HTML with styles of its own, in the reader's colours; nothing else shows it.
+
+    Args:
+        show: prints on the console that it is given.
+        width: of the block, in columns.
+    """
+    # in a notebook a console shows what it prints, whatever its file is, and the page would stand there twice
+    console = VisibleConsole(width=width, record=True, markup=False, highlight=False, file=StringIO(), force_jupyter=False)
+    show(console)
+    return console.export_html(inline_styles=True, code_format=BLOCK)

@@ -14,6 +14,7 @@ import pytest
 
 import accel
 from accel import __main__
+from accel.cli.arguments import CONFIG_FLAGS, SETTINGS_NOTE
 from accel.cli.commands import COMMANDS, Command
 from accel.cli.exit_codes import exit_code
 from accel.cli.job import program
@@ -39,6 +40,13 @@ def starts(scripts: Path) -> dict[str, list[str]]:
         "accel train": [str(scripts / "accel"), "train"], "accel-train": [str(scripts / "accel-train")],
         "python -m accel.train": [python, "-m", "accel.train"], "python -m accel train": [python, "-m", "accel", "train"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_commands_that_take_the_settings_of_training_take_its_configs_too(command: Command) -> None:
+    usage = command.load().USAGE
+    takes = command.name == "train" or SETTINGS_NOTE in usage.notes
+    assert set(CONFIG_FLAGS) & set(usage.flags) == (set(CONFIG_FLAGS) if takes else set())
 
 
 def test_every_way_to_train_answers_alike_and_by_its_own_name(scripts: Path, tmp_path: Path) -> None:

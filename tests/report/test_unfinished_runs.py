@@ -16,6 +16,7 @@ import accel
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.parts import Watch
 from accel.plugins.metrics import Metrics
+from accel.system.clock import DATA, FORWARD
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.support.report_pages import read
@@ -82,6 +83,51 @@ def test_a_run_that_ends_early_has_its_page_and_why(how: Any, reason: str, tmp_p
     anew = read(accel.report(tmp_path / "run")).text
     assert "loss, mean per item" in anew
     assert "the run was stopped or failed before its end" in anew
+
+
+@dataclass(eq=False)
+class Longer(Watch):
+    """Watch that books a minute to a phase of each update, as a long run would have it."""
+
+    phase: int = DATA
+
+    def begin(self, run: Any) -> None:
+        self.clock = run.clock
+
+    def after(self, step: int, loss: torch.Tensor) -> None:
+        self.clock.spent[self.phase] += 60.0
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "error"])
+@pytest.mark.parametrize(
+    ("phase", "verdict"),
+    [
+        (DATA, "data-bound: the model waits 100 % of the time for its data"),
+        (FORWARD, "computing: forward and backward pass take 100 % of the time"),
+    ],
+)
+def test_a_run_that_ends_early_has_its_verdict_and_the_doctors_command(
+    how: Any, phase: int, verdict: str, tmp_path: Path
+) -> None:  # fmt: skip
+    command = "python -m accel.train epochs=3 'vars.note=it is'"
+    with pytest.raises((Interrupted, ValueError)):
+        fit_toy([Metrics(), Longer(phase), Ends(how)], out=tmp_path / "run", command=command, config="epochs: 3\n")
+    page = read(tmp_path / "run/report.html").text
+    assert verdict in page
+    assert "to know more: python -m accel doctor epochs=3 'vars.note=it is'" in page
+    anew = read(accel.report(tmp_path / "run")).text
+    assert (verdict in anew) == (phase == DATA), "times.jsonl has no more than the wait for data"
+    assert "of the training waited for data" in anew
+    assert f"to know more: python -m accel doctor --config-path {tmp_path}/run" in anew
+
+
+def test_a_run_that_ends_at_once_has_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit_toy([Metrics(), Ends()], out=tmp_path / "short", command="python -m accel.train")
+    page = read(tmp_path / "short/report.html").text
+    assert "computing: " not in page
+    assert "-bound: " not in page.replace("not data-bound: ", "")
+    assert "to know more: python -m accel doctor" in page
 
 
 def test_no_page_where_none_is_wanted_or_there_is_no_time(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def make_trainer(config: Config) -> Any:
 def require_whole_run(config: Config) -> None:
     """Raise ConfigError for what a run that is only tried out does not heed."""
     for name in ("dry_run", "resume", "out"):
-        if getattr(config.settings, name):
+        if config.is_typed(name):
             raise ConfigError(f"{name} has no effect on an ablation, which begins anew and writes no run; leave it out")
 
 

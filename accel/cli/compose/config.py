@@ -97,6 +97,11 @@ class Config:
         plugins = {name: plugin.to_dict() for name, plugin in self.plugins.items()}
         return {"task": self.task.to_dict(), "plugins": plugins, **run}
 
+    def is_typed(self, name: str) -> bool:
+        """Return whether an override gives a setting of the run a value. The config of another run has values of its own."""
+        typed = {word.lstrip("+").partition("=")[0] for word in self.overrides}
+        return name in typed and bool(getattr(self.settings, name))
+
     def given_settings(self) -> dict[str, Any]:
         """Return the settings of the run as arguments of the Trainer, without those that nobody set.
 

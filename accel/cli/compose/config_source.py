@@ -1,4 +1,4 @@
-"""Where the config of a run is looked for: the flags that `train`, `doctor`, `ablate` and `advise` have in common."""
+"""Where the config of a run is looked for: the flags that training and commands about a run to be have in common."""
 
 from __future__ import annotations
 

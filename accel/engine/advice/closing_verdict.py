@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from accel.engine.training_run import TrainingRun
+from accel.parts import Run
 from accel.report.result import BOUND, LONG, Result
 from accel.report.run_verdict import Verdict
 from accel.system.clock import PHASES
@@ -15,7 +15,7 @@ SPELLINGS = {"-m accel.train": "-m accel doctor", "accel-train": "accel doctor",
 """Words that start training, and those that start the doctor."""
 
 
-def closing_verdict(run: TrainingRun, result: Result) -> str:
+def closing_verdict(run: Run, result: Result) -> str:
     """Return what took most of a run's time, in a sentence; empty if it was too short to tell, or the clock alone cannot.
 
     On CUDA the clock is the host's, which runs ahead: there it tells of data, copies, evaluations and checkpoints alone.

@@ -12,9 +12,8 @@ from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.ready import ReadyBatches
 from accel.data.loaders import load_all
-from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
-from accel.parts import Loader, Prefetch
+from accel.parts import Loader, Prefetch, Run
 from accel.report.result import DataFlow
 from accel.system.clock import DATA, TRAINING
 from accel.system.cpu.local_ranks import RANK_CORES
@@ -34,10 +33,15 @@ MEMORY_FACTOR = 3
 """Pictures take up to so many times their bytes in memory: padded at the borders, and mirrored as well."""
 
 
-def data_flow(run: TrainingRun) -> DataFlow | None:
-    """Return how the data of a finished run came through; None if nothing was trained."""
+def data_flow(run: Run, samples: int) -> DataFlow | None:
+    """Return how the data of a run that has ended came through; None if nothing was trained.
+
+    Args:
+        run: the run.
+        samples: that it consumed in this process.
+    """
     seconds = run.clock.spent[: len(TRAINING)]
-    total, samples = sum(seconds), run.progress.samples - run.samples_at_start
+    total = sum(seconds)
     if not samples or not total:
         return None
     meter = run.train.meter
@@ -47,7 +51,7 @@ def data_flow(run: TrainingRun) -> DataFlow | None:
     return flow
 
 
-def suggestions(run: TrainingRun) -> list[str]:
+def suggestions(run: Run) -> list[str]:
     """Return what might make the data come faster, the best first, each as the override to type."""
     batches, loader = run.train, run.parts.loader
     reads_late = type(run.parts.prefetch) is Prefetch
@@ -60,7 +64,7 @@ def suggestions(run: TrainingRun) -> list[str]:
     return [plugin_override(run, "prefetch")] if reads_late and type(loader) is Loader else []
 
 
-def ready_batch_suggestions(run: TrainingRun, data: Any, reads_late: bool) -> list[str]:
+def ready_batch_suggestions(run: Run, data: Any, reads_late: bool) -> list[str]:
     """Return suggestions for ready batches: workers for a DataLoader; nothing for a list, which has nothing to read."""
     if isinstance(data, list | tuple):
         return []
@@ -72,7 +76,7 @@ def ready_batch_suggestions(run: TrainingRun, data: Any, reads_late: bool) -> li
     return [f"num_workers={cores} in the DataLoader"] * (cores > 1) + [plugin_override(run, "prefetch")] * reads_late
 
 
-def reader_suggestions(run: TrainingRun, batches: MapBatches) -> list[str]:
+def reader_suggestions(run: Run, batches: MapBatches) -> list[str]:
     """Return another loader, or more readers for this one."""
     loader, overrides, cores = run.parts.loader, [], RANK_CORES.count()
     if fits_in_memory(run, batches):
@@ -86,7 +90,7 @@ def reader_suggestions(run: TrainingRun, batches: MapBatches) -> list[str]:
     return overrides
 
 
-def fits_in_memory(run: TrainingRun, batches: Batches) -> bool:
+def fits_in_memory(run: Run, batches: Batches) -> bool:
     """Return whether `resident` takes the data, as far as can be told without reading it."""
     data: Any = getattr(batches, "data", None)
     shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
@@ -106,6 +110,6 @@ def dataset_suggestions(data: Any) -> list[str]:
     return list(advice()) if advice else []
 
 
-def plugin_override(run: TrainingRun, name: str) -> str:
+def plugin_override(run: Run, name: str) -> str:
     """Return how to switch a plugin on: on the command line or in Python, as the run was started."""
     return f"'+plugins=[{name}]'" if run.command else f"plugins=[{name!r}]"

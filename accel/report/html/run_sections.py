@@ -10,9 +10,14 @@ from accel.report.html.charts import charts
 from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
 from accel.report.html.run_charts import course, learning
 from accel.report.record.run_files import RunFiles
+from accel.report.run_verdict import Verdict
 from accel.report.summary import group_by_folder
+from accel.system.shell_quoting import command_line
 
-__all__ = ["bars", "curves", "files", "machine", "plan", "progress", "rows_table", "tiles", "time", "watches"]
+__all__ = ["LEAST_WAIT", "bars", "curves", "files", "machine", "plan", "progress", "rows_table", "tiles", "time", "watches"]
+
+LEAST_WAIT = 1.0
+"""Seconds of waiting for data that are worth a verdict."""
 
 
 def tiles(run: RunFiles) -> Markup:
@@ -56,8 +61,8 @@ def curves(run: RunFiles) -> Markup:
 
 
 def time(run: RunFiles) -> Markup:
-    """Return where the time went, as bars, and what is to be said of the data."""
-    summary = run.summary
+    """Return where the time went, as bars, what is to be said of the data, the verdict, and the command that measures more."""
+    summary = run.summary or _summary_of_times(run)
     shares, flow = summary.get("shares") or {}, summary.get("flow")
     parts = [bars(shares)] if shares else []
     if flow is not None:
@@ -70,6 +75,21 @@ def time(run: RunFiles) -> Markup:
     if summary.get("doctor"):
         parts += [element("p", "to know more:"), element("pre", summary["doctor"])]
     return join(parts)
+
+
+def _summary_of_times(run: RunFiles) -> dict[str, Any]:
+    """Return what times.jsonl tells of a run without a summary, in the form of one: the flow of data, and a verdict on it."""
+    if run.times is None or not (training := float(run.times.training[-1])):
+        return {}
+    waited, seconds = float(run.times.waited[-1]), float(run.times.seconds[-1])
+    samples = float(run.times.samples[-1] - run.times.samples[0])
+    is_largest = waited >= max(LEAST_WAIT, seconds / 2)
+    doctor = ["python", "-m", "accel", "doctor", "--config-path", str(run.path)]
+    return {
+        "flow": {"wait": 100 * waited / training, "rate": samples / training},
+        "verdict": Verdict("data", waited / seconds).sentence if is_largest else "",
+        "doctor": command_line(doctor) if run.config else "",
+    }
 
 
 def bars(shares: Mapping[str, float]) -> Markup:

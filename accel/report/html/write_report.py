@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,16 @@ def write_own_report(out: Path, summary: dict[str, Any], curves: Curves | None, 
         curves: numbers of its metrics.jsonl, if they have been read already.
         is_done: whether the run is; one that a signal or an error has ended is not.
     """
-    try:
+    with _failures_as_warnings(out, is_done):
         run = read_run(out, summary, curves)
         run.files = sorted({*run.files, REPORT, *(["summary.json"] if is_done else [])})
         atomic_files.write(out / REPORT, run_page(run).encode())
+
+
+@contextmanager
+def _failures_as_warnings(out: Path, is_done: bool) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         reason = disk_reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         state = "done" if is_done else "kept"
@@ -93,23 +100,25 @@ def write_unfinished_report(out: Path, run: Run, error: BaseException) -> None:
     """
     from accel.report.result import Result  # it imports torch, which the command does without
 
-    last = run.history[-1] if run.history else {}
-    result = Result(
-        run.unwrapped_model,
-        {name: value for name, value in last.items() if name not in ("epoch", "update")},
-        run.evaluation_split,
-        run.history,
-        epochs=run.progress.epoch,
-        updates=run.progress.step,
-        samples=run.progress.samples,
-        seconds=sum(run.clock.spent),
-        shares=run.clock.shares(),
-        out=out,
-    )
-    words = " ".join(str(error).split())[:MOST_LETTERS]
-    result.stopped = words if isinstance(error, Interrupted | Sentence) else f"{type(error).__name__}: {words}"
-    if run.command and any(out.glob("checkpoints/update-*.json")):
-        result.resume = f"{run.command} {override('resume', out)}"
-    summary = result.summary()
-    del summary["loss"]  # the curves have it
-    write_own_report(out, summary, None, is_done=False)
+    with _failures_as_warnings(out, is_done=False):
+        last = run.history[-1] if run.history else {}
+        result = Result(
+            run.unwrapped_model,
+            {name: value for name, value in last.items() if name not in ("epoch", "update")},
+            run.evaluation_split,
+            run.history,
+            epochs=run.progress.epoch,
+            updates=run.progress.step,
+            samples=run.progress.samples,
+            out=out,
+        )
+        run.add_times(result)
+        if result.flow is None:  # nothing was trained, so there is nothing to measure more of
+            result.doctor = ""
+        words = " ".join(str(error).split())[:MOST_LETTERS]
+        result.stopped = words if isinstance(error, Interrupted | Sentence) else f"{type(error).__name__}: {words}"
+        if run.command and any(out.glob("checkpoints/update-*.json")):
+            result.resume = f"{run.command} {override('resume', out)}"
+        summary = result.summary()
+        del summary["loss"]  # the curves have it
+        write_own_report(out, summary, None, is_done=False)

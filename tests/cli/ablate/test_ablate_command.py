@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from accel import __main__
+from accel.cli.ablate.ablate_console import make_trainer, require_whole_run
 from accel.cli.ablate.kept_words import kept_words
+from accel.cli.compose.compose import compose
 from accel.cli.exit_codes import exit_code
 from accel.compare import Limits
 from accel.diagnose.ablation import arm, bench
+from accel.errors import ConfigError
 
 PLUGINS = "+plugins=[clip,ema]"
 
@@ -48,6 +51,17 @@ def test_a_table_and_the_line_to_type(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "\x1b" not in shown, "plain lines without a terminal"
     assert shown.strip().splitlines()[-1].startswith("python -m accel")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_config_of_a_run_is_measured_without_the_directory_of_that_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(compose(["out=old", "resume=old", "dry_run=true", PLUGINS]).text)
+    config = compose(config_path=str(tmp_path))
+    assert (config.settings.out, config.settings.dry_run) == ("old", True)
+    require_whole_run(config)
+    settings = make_trainer(config).settings
+    assert (settings.out, settings.resume, settings.dry_run) == (None, None, False)
+    with pytest.raises(ConfigError, match="out has no effect"):
+        require_whole_run(compose(["out=new"], config_path=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

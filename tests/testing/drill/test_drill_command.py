@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +17,12 @@ import torch
 from accel import __main__
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
+from accel.cli import drill_console
+from accel.cli.compose.compose import compose
 from accel.cli.drill_console import drill
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import AdamW, Metrics
+from accel.system.shell_quoting import setting
 from accel.testing import fit_toy
 from accel.testing.drill.attempt import Attempt, sessions
 from accel.testing.drill.compare_runs import compare_runs, first_difference
@@ -38,6 +43,7 @@ from tests.support.waiting import wait_until
         (["kill", "epochs=x"], "epochs must be"),
         (["kill", "out=here"], "leave out out="),
         (["kill", "dry_run=true"], "leave dry_run out"),
+        (["kill", "--config-path", "nowhere"], "--config-path nowhere: there is no nowhere/config.yaml"),
         (["--n", "3"], "drill takes a kind first"),
         (["update", "--fresh"], "no drill can count the updates of a process of its own; leave --fresh out"),
         (["disk", "--fresh"], "no drill can fail the writes of a process of its own; leave --fresh out"),
@@ -57,6 +63,30 @@ def test_a_kill_that_is_not_the_drills_is_a_failure(tmp_path: Path) -> None:
     trial = StruckRun(killed, tmp_path / "trial", Random(0), 1.0)
     with pytest.raises(DrillFailure, match="somebody else killed a run that was to be killed behind update 0"):
         killed_everywhere(trial)
+
+
+@pytest.mark.parametrize("flags", [[], ["--fresh"]], ids=["forked", "fresh"])
+def test_a_drill_begins_with_the_config_of_a_run_and_leaves_the_run_alone(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "old run"
+    old.mkdir()
+    (old / "config.yaml").write_text(compose(["updates=2", setting("out", old), setting("resume", old)]).text)
+    (tmp_path / "my conf/experiment").mkdir(parents=True)
+    (tmp_path / "my conf/experiment/mine.yaml").write_text("# @package _global_\nbatch_size: 8\n")
+    out = tmp_path / "new run"
+
+    def drilled(kind: str, body: Any, *rest: Any) -> list[Any]:
+        ended = run_forked(lambda: sys.exit(body(out, False, tmp_path / "pulse")))
+        assert ended.code == 0, ended.stderr
+        return []
+
+    monkeypatch.setattr(drill_console, "drill", drilled)
+    typed = ["kill", *flags, "--config-path", str(old), "--config-dir", str(tmp_path / "my conf"), "+experiment=mine"]
+    assert __main__.main(["drill", *typed]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["updates"], summary["samples"]) == (2, 16)
+    assert [path.name for path in old.iterdir()] == ["config.yaml"]
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
