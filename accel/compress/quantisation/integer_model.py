@@ -9,7 +9,7 @@ from torch import nn
 
 from accel.compress.conv_norm_pairs import conv_norm_pairs
 from accel.compress.convolutions import can_be_folded, has_hooks, replace_module
-from accel.compress.fold_norms import is_rank_certain
+from accel.compress.input_ranks import is_rank_certain
 from accel.compress.quantisation.frozen_norms import thaw_norms
 from accel.compress.quantisation.integer_layer import IntegerLayer, empty_integer_layer, integer_layer
 from accel.compress.quantisation.quantised_layer import make_plain, make_quantised, quantisers_of
