@@ -122,6 +122,9 @@ class LowBit(Quantisation):
             clip_weights(run)
         return None
 
+    def changes_model(self) -> bool:
+        return self.kind == "bnn"
+
     def changes_shape(self) -> bool:
         return False
 

@@ -42,10 +42,9 @@ from torch import Tensor, nn
 from accel.compress.pruning.pruning_schedule import resolve_update
 from accel.compress.quantisation.choose_quantised import QuantisedChoice, choose_quantised
 from accel.compress.quantisation.first_call import called_layers
-from accel.compress.quantisation.frozen_norms import freeze_norms, thaw_norms
 from accel.compress.quantisation.input_quantiser import InputQuantiser, fold_ranges, take_histograms
 from accel.compress.quantisation.integer_model import integer_model, place_integers
-from accel.compress.quantisation.quantised_layer import place_quantised, quantisers_of
+from accel.compress.quantisation.quantised_layer import place_quantised, quantisers_of, set_frozen, without_quantised
 from accel.errors import ConfigError, listed
 from accel.parts import Quantisation, Replacement, Shipped
 from accel.parts.shared.name_patterns import matching_some
@@ -164,21 +163,13 @@ class QAT(Quantisation):
             place_quantised(run.unwrapped_model, self.chosen.layers, self.inputs, self.observer)
             if due:
                 take_histograms(list(quantisers_of(run.unwrapped_model).values()), lambda values: self.parallel.gather(values)[0])
-            self.freeze_model(run.unwrapped_model, freezes)
+            self.quantisers = set_frozen(run.unwrapped_model, freezes)
+        self.is_placed, self.is_frozen = True, freezes
         return []
 
     def follows(self, freezes: bool) -> bool:
         """Return whether the model is what it is to be in the next update."""
         return self.is_placed and self.is_frozen == freezes and (freezes or bool(self.quantisers))
-
-    def freeze_model(self, model: nn.Module, freezes: bool) -> None:
-        """Let ranges and statistics stand still, or move."""
-        self.is_placed, self.is_frozen = True, freezes
-        quantisers = list(quantisers_of(model).values())
-        for quantiser in quantisers:
-            quantiser.observes = not freezes
-        self.quantisers = [] if freezes else quantisers
-        (freeze_norms if freezes else thaw_norms)(model)
 
     def changes_shape(self) -> bool:
         return False
@@ -212,10 +203,12 @@ class QAT(Quantisation):
                 f"it has layers of 8 bits, such as {layers[0] or 'the model itself'}, and this model has no such layer; give the "
                 "model of the run"
             ) from error
-        for quantiser in quantisers_of(model).values():
-            quantiser.observes = not structure["frozen"]
-        (freeze_norms if structure["frozen"] else thaw_norms)(model)
+        set_frozen(model, structure["frozen"])
         return model
+
+    @classmethod
+    def undone(cls, model: nn.Module) -> nn.Module:
+        return without_quantised(model)
 
     @classmethod
     def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:

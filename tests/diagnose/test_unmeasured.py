@@ -18,8 +18,9 @@ from accel.diagnose.probes import experiments
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.engine.sandbox import sandbox
-from accel.plugins import AdamW, Compile
+from accel.plugins import AdamW, Compile, LowBit
 from accel.testing.toy_run import Toy
+from tests.support.halved_layer import Halve
 from tests.support.toy_gan import Gan
 
 
@@ -51,6 +52,11 @@ def test_several_objectives_are_measured_by_whole_updates(monkeypatch: pytest.Mo
     assert "amp" in made
     assert made["amp"].ratio.rounds >= experiments.FEWEST
     assert sentences == ["no prediction for fused optimiser: each objective has an optimiser of its own, which the task sets"]
+
+
+def test_a_model_that_changes_between_updates_is_measured_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    for plugin, sentence in ((Halve(), ["measured is the model before halve changes it between updates"]), (LowBit(keep=[]), [])):
+        assert looked_at(toy(Toy, plugin, AdamW()), monkeypatch)[1] == sentence
 
 
 def test_a_compiled_model_is_not_compiled_anew_and_its_changes_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

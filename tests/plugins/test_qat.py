@@ -233,6 +233,71 @@ def test_other_plugins_that_shape_the_model_come_first(tmp_path: Path) -> None:
     assert shipped.get_buffer("conv1.weight").shape[0] == 4
 
 
+SHAPED: dict[str, Callable[[], list[Part]]] = {
+    "prune": lambda: [Prune(end=5, multiple=4)],
+    "prune weights": lambda: [Prune(mode="weights", end=5)],
+    "reparam": lambda: [Reparam(layers=["conv1"])],
+    "prune, acnet": lambda: [Prune(end=5, multiple=4), Reparam(kind="acnet", layers=["stem"])],
+    "fold_bn": lambda: [FoldBN()],
+    "prune, reparam, fold_bn": lambda: [Prune(end=2, multiple=4), Reparam(layers=["conv1"]), FoldBN()],
+    "distill": lambda: [Distill(teacher(), hints=["conv1", "hidden"])],
+}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "histogram"] if LONG else ["uint8"])
+@pytest.mark.parametrize("name", SHAPED)
+def test_each_part_sees_the_model_that_it_saw_at_first(name: str, kind: str, tmp_path: Path) -> None:
+    def run(folder: str, **settings: Any) -> tuple[list[Tensor], dict[str, float], bytes]:
+        qat = QAT(begin=3, freeze=7) if kind == "uint8" else QAT(begin=3, freeze=7, observer="histogram")
+        result = fit(*SHAPED[name](), qat, AdamW(lr=0.01), EMA(decay=0.8), out=tmp_path / folder, **settings)
+        return weights(result), result.metrics, (tmp_path / folder / "shipped.safetensors").read_bytes()
+
+    whole = run("whole", checkpoint_every=1, checkpoint_keep=20)
+    files = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]
+    for file in files if LONG else files[2:9:2]:
+        rest = run(file.stem, resume=file)
+        assert equal(whole[0], rest[0]), file.stem
+        assert whole[1:] == rest[1:], file.stem
+
+
+@pytest.mark.parametrize("kind", ["moving_average", "histogram"])
+def test_ranges_that_a_run_begins_with_are_kept_beside_other_plugins(kind: Any, tmp_path: Path) -> None:
+    first = fit(QAT(freeze=6, observer=kind), AdamW(lr=0.01), out=tmp_path)
+    for others in ([], [Prune(mode="weights", end=0)], [FoldBN()]):
+        for quantises in (True, False):
+            own: list[Part] = [QAT(freeze=None, observer=kind)] if quantises else []
+            after = fit(*others, *own, SGD(lr=1e-30), init=str(tmp_path), updates=1)
+            ranges = [dict(quantisers_of(one.model)["stem"].named_buffers()) for one in (first, after)]
+            if not quantises:
+                assert all(torch.equal(value, ranges[1][name]) for name, value in ranges[0].items())
+            elif kind == "histogram":
+                assert ranges[0]["observer.histogram"].sum() < ranges[1]["observer.histogram"].sum(), "it sees more"
+            else:
+                assert torch.allclose(ranges[0]["high"], ranges[1]["high"], rtol=0.01), "the average goes on"
+
+
+def test_a_run_that_begins_with_integers_trains_what_is_left(tmp_path: Path) -> None:
+    fit(QAT(keep=["head"]), AdamW(lr=0.01), out=tmp_path / "first")
+    file = str(tmp_path / "first" / "shipped.safetensors")
+    whole = fit(SGD(lr=0.1), init=file, out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20)
+    checkpoint = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[3]
+    rest = fit(SGD(lr=0.1), init=file, out=tmp_path / "rest", resume=checkpoint)
+    assert names_of(rest.model, IntegerLayer) == ["stem", "conv1", "conv2", "hidden"]
+    assert equal(weights(whole), weights(rest))
+    before, after = (load_file(tmp_path / name / "shipped.safetensors") for name in ("first", "rest"))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("first", [QAT, lambda: LowBit(layers=["conv1"], keep=[])])
+def test_layers_that_were_shaped_take_no_branches(first: Callable[[], Part], tmp_path: Path) -> None:
+    made = first()
+    fit(made, AdamW(lr=0.01), out=tmp_path)
+    sentence = f"reparam changes layers that {made.name} has shaped in the weights that the run begins with; leave it out: '~"
+    for again in ([first()], []):
+        with pytest.raises(ConfigError, match=sentence):
+            fit(Reparam(layers=["conv1"]), *again, init=str(tmp_path))
+
+
 class Block(nn.Module):
     """A block that a model repeats."""
 

@@ -8,10 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accel.compress.quantisation.frozen_norms import freeze_norms, thaw_norms
 from accel.compress.quantisation.input_quantiser import InputQuantiser
 from accel.compress.quantisation.levels import fake_quantised_weight
 
-__all__ = ["QUANTISED", "QuantisedLayer", "make_plain", "make_quantised", "place_quantised", "quantisers_of"]
+__all__ = [
+    "QUANTISED", "QuantisedLayer", "make_plain", "make_quantised", "place_quantised", "quantisers_of", "set_frozen",
+    "without_quantised",
+]  # fmt: skip
 
 
 class QuantisedLayer:
@@ -68,6 +72,8 @@ def make_plain(layer: nn.Module) -> None:
 def place_quantised(model: nn.Module, layers: Sequence[str], kind: str, observer: str) -> None:
     """Let layers of these names compute in 8 bits, in place. Those that do already stay as they are.
 
+    One that `without_quantised` has made plain gets its own quantiser again, with the range that it had.
+
     Raises:
         AttributeError: if the model has no such layer.
         KeyError: if it is of another class.
@@ -75,7 +81,30 @@ def place_quantised(model: nn.Module, layers: Sequence[str], kind: str, observer
     for name in layers:
         layer: Any = model.get_submodule(name)
         if not isinstance(layer, QuantisedLayer):
-            make_quantised(layer, InputQuantiser(kind, layer.weight.device, observer))
+            own = vars(layer).pop("input_quantiser", None)
+            make_quantised(layer, InputQuantiser(kind, layer.weight.device, observer) if own is None else own)
+
+
+def set_frozen(model: nn.Module, frozen: bool) -> list[InputQuantiser]:
+    """Let ranges, and the statistics of BatchNorms, stand still or move; return the quantisers that observe."""
+    quantisers = list(quantisers_of(model).values())
+    for quantiser in quantisers:
+        quantiser.observes = not frozen
+    (freeze_norms if frozen else thaw_norms)(model)
+    return [] if frozen else quantisers
+
+
+def without_quantised(model: nn.Module) -> nn.Module:
+    """Return a model whose layers of 8 bits and frozen norms are torch's own again, in place, until `place_quantised`.
+
+    Each layer keeps its quantiser where torch sees no module, and no tensor.
+    """
+    for name, quantiser in quantisers_of(model).items():
+        layer = model.get_submodule(name)
+        make_plain(layer)
+        vars(layer)["input_quantiser"] = quantiser
+    thaw_norms(model)
+    return model
 
 
 def quantisers_of(model: nn.Module) -> Mapping[str, InputQuantiser]:

@@ -34,7 +34,15 @@ def histogram_observer(kind: str) -> Any:
 
     least, most = INPUT_LEVELS[kind]
     dtype = getattr(torch, kind)
-    return HistogramObserver(dtype=dtype, qscheme=torch.per_tensor_affine, quant_min=least, quant_max=most)
+    observer = HistogramObserver(dtype=dtype, qscheme=torch.per_tensor_affine, quant_min=least, quant_max=most)
+    observer.register_load_state_dict_pre_hook(_copy_ends)
+    return observer
+
+
+def _copy_ends(observer: Any, *_: Any) -> None:
+    """Give an observer copies of the very tensors that torchao's has just taken from the loaded state: it fails on views."""
+    for name in ("min_val", "max_val"):
+        setattr(observer, name, getattr(observer, name).detach().to(observer.histogram.device, copy=True))
 
 
 def convert_graph(graph: Any, scales: Mapping[str, LayerScales]) -> Any:

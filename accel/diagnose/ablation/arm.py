@@ -56,6 +56,7 @@ class Arm:
             warnings.simplefilter("ignore", AccelWarning)  # they are of settings, and the user's run gives them
             self.run: TrainingRun = build(request, cleanup, signals)
             make_trials(self.run)
+            self.run.change_model()  # what is due before the first update; nothing changes its shape in trials
             self.cleanup = cleanup.pop_all()
         self.settle = settle_updates(self.run)
         self.updates = 1

@@ -83,6 +83,7 @@ class Ablation:
         machine: facts about the machine, in words, by name.
         busy: percent of the cores that other processes took meanwhile; None if it is not known.
         seconds: that all of it took.
+        changing: the names of plugins that change the model between updates: only what they do before the first is measured.
     """
 
     contributions: tuple[Contribution, ...]
@@ -96,6 +97,7 @@ class Ablation:
     machine: dict[str, str] = field(default_factory=dict)
     busy: float | None = None
     seconds: float = 0.0
+    changing: tuple[str, ...] = ()
 
     @cached_property
     def all_plugins(self) -> tuple[str, ...]:

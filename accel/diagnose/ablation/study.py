@@ -61,9 +61,10 @@ class Study:
         kept, kept_speed = self.choose(contributions)
         facts = {"device": str(full.run.device), "torch": torch.__version__, "threads": str(torch.get_num_threads())}
         updates = self.horizon if self.seeds else 0
+        changing = tuple(shape.name for shape in full.run.parts.shapes().values() if shape.changes_model())
         return Ablation(
             tuple(contributions), together, kept, kept_speed, "", updates, self.seeds, self.memory, facts, load.percent(),
-            perf_counter() - started,
+            perf_counter() - started, changing,
         )  # fmt: skip
 
     def without_skipped(self, chosen: Sequence[Candidate], full: Arm) -> list[Candidate]:

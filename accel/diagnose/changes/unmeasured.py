@@ -54,7 +54,10 @@ def unmeasured(run: TrainingRun) -> dict[str, str]:
 
 
 def unmeasured_sentences(run: TrainingRun) -> list[str]:
-    """Return a sentence on the changes that would have been measured otherwise, with the reason; empty if all were."""
+    """Return a sentence on the changes that would have been measured otherwise, with the reason, and one on a model that changes.
+
+    Empty if all were measured.
+    """
     possible = {
         "amp": may_cast(run), "channels_last": may_turn(run),
         "fused_optimiser": isinstance(run.parts.optim, CompositeOptim) or can_be_fused(run.parts.optim),
@@ -63,7 +66,10 @@ def unmeasured_sentences(run: TrainingRun) -> list[str]:
     for name, reason in unmeasured(run).items():
         if possible.get(name):
             names.setdefault(reason, []).append(name.replace("_", " "))
-    return [f"no prediction for {' and '.join(each)}: {reason}" for reason, each in names.items()]
+    sentences = [f"no prediction for {' and '.join(each)}: {reason}" for reason, each in names.items()]
+    if changing := [shape.name for shape in run.parts.shapes().values() if shape.changes_model()]:
+        sentences.append(f"measured is the model before {' and '.join(changing)} changes it between updates")
+    return sentences
 
 
 def gpu_sentences(device: str) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import nn
 
 from accel.checkpoints.weights.rebuilt_model import changed_inside, rebuild
 from accel.checkpoints.weights.weight_names import unwrap
@@ -65,7 +66,7 @@ def shape_model(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> R
         try:
             refuse_sharded_changes(run, shape)
             with torch.random.fork_rng(devices=[]):  # a layer more draws its weights, and moves no other random number
-                shaped = rebuild(run.unwrapped_model, [entry for entry in later if entry["part"] == name], kinds)
+                shaped = rebuild_again(run, [entry for entry in later if entry["part"] == name])
                 shaped = changed_inside(shaped, partial(shape.model, structure=structures.get(name)))
         except ConfigError as error:
             if shape.name not in request.bundled:
@@ -76,6 +77,24 @@ def shape_model(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> R
             continue
         run.unwrapped_model = run.model = shaped
     return replace(request, skipped=skipped)
+
+
+def rebuild_again(run: TrainingRun, entries: Structure) -> nn.Module:
+    """Return the model with what was taken out of it, so that the parts before would see it as they did at first.
+
+    Raises:
+        ConfigError: if a part of this run has changed the same layers meanwhile.
+    """
+    try:
+        return rebuild(run.unwrapped_model, entries, kinds_of_run(run))
+    except ConfigError as error:
+        first = next((shape.name for shape in run.parts.shapes().values() if shape.structure()), "")
+        if not first:
+            raise
+        raise ConfigError(
+            f"{first} changes layers that {entries[0]['plugin']} has shaped in the weights that the run begins with; leave it out: "
+            f"'~plugins.{first}'"
+        ) from error
 
 
 def refuse_sharded_changes(run: TrainingRun, shape: Shape) -> None:

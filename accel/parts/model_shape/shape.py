@@ -65,9 +65,13 @@ class Shape(Part):
         """
         return None
 
+    def changes_model(self) -> bool:
+        """Return whether `change` may change anything."""
+        return type(self).change is not Shape.change
+
     def changes_shape(self) -> bool:
         """Return whether `change` may put other parameters in the place of some, and not only other numbers into them."""
-        return type(self).change is not Shape.change
+        return self.changes_model()
 
     def structure(self) -> dict[str, Any]:
         """Return what has been done to the user's model so far, in values that JSON can hold; empty if nothing was."""

@@ -24,6 +24,8 @@ def ablation_notes(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{_name(one)}: {one['refusal']}", "warn"
         if reason := _kept_for(one, document):
             yield f"{_name(one)}: {reason}", ""
+    if changing := document.get("changing"):  # unknown to earlier documents
+        yield f"{', '.join(changing)}: what changes the model after the first update is in no number here", "warn"
     if document["together"] is not None and len(some) > 1:
         yield f"all together: {_speed(document['together'])}", ""
     yield (

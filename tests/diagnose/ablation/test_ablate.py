@@ -21,8 +21,9 @@ from accel.diagnose.ablation.ablated_plugins import judged_by
 from accel.diagnose.ablation.trial_request import named_plugins
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Part
-from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, FoldBN, OneCycle, Reparam
+from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, FoldBN, LowBit, OneCycle, Reparam
 from accel.testing.toy_run import Toy
+from tests.support.halved_layer import Halve
 from tests.support.picture_toy import PictureToy
 from tests.support.worked_time import CLOCK, FASTER, SLOWER, Frail, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
 
@@ -116,6 +117,15 @@ def test_what_shapes_the_model_is_judged_by_its_loss_and_what_folds_it_is_in_no_
     plugins = named_plugins(PictureToy(plugins=[Reparam(), FoldBN(), SGD()], watch=())._request())
     assert list(plugins) == ["reparam", "sgd"]
     assert judged_by(("reparam",), plugins) == "loss"
+
+
+def test_what_changes_the_model_later_is_said_to_be_in_no_number() -> None:
+    for plugin, names in ((Halve(), ("halve",)), (LowBit(keep=[]), ()), (LowBit(kind="bnn", layers=["0"], keep=[]), ("lowbit",))):
+        trainer = Timed(plugins=[plugin, Quick()], watch=(), batch_size=11, seed=3, device="cpu", epochs=2, dropout=0.0)
+        found = accel.ablate(trainer, seeds=0)
+        assert found.changing == names
+        line = f"{', '.join(names)}: what changes the model after the first update is in no number here"
+        assert (line in repr(found)) == bool(names)
 
 
 def test_a_recipe_is_judged_by_its_loss_after_equal_time() -> None:

@@ -13,7 +13,7 @@ from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import trial_request
 from accel.parts import Progress
 from accel.parts.run import Run
-from accel.plugins import EMA, AdamW, OneCycle
+from accel.plugins import EMA, AdamW, OneCycle, Prune
 from accel.system.stop_signals import StopSignals
 from tests.support.worked_time import Timed, time_by_work
 
@@ -38,6 +38,19 @@ def test_it_is_where_it_was(arm: Arm) -> None:
         assert run.progress == Progress()
         assert all(map(torch.equal, state(run), before))
         assert run.parts.optim.state_dict()["state"] == {}
+
+
+def test_what_changes_the_model_before_the_first_update_is_in_each_window() -> None:
+    trainer = Timed(plugins=[AdamW(), Prune(mode="weights", end=0)], watch=(), batch_size=4, seed=3, device="cpu", epochs=3)
+    with StopSignals() as signals, closing(Arm(trial_request(trainer._request(), {"adamw", "prune"}), signals)) as arm:
+        before = state(arm.run)
+        weight = arm.run.unwrapped_model.get_parameter("0.weight")
+        assert float((weight == 0).float().mean()) == 0.5
+        arm.loss_after(7)
+        assert all(map(torch.equal, state(arm.run), before))
+        with arm.trial() as update:
+            update()
+            assert float((weight == 0).float().mean()) == 0.5, "they stay zeros"
 
 
 def test_the_same_updates_from_the_same_state(arm: Arm) -> None:
