@@ -39,5 +39,5 @@ graph = pt2e_model(integers, (torch.zeros(2, 1, 8, 8),))
 pictures, classes = test_set.tensors
 right = (graph(pictures).argmax(1) == classes).float().mean()
 print(integers[3])
-print(f"accuracy {result.metrics['accuracy']:.3f} with fake quantisation, {right:.3f} in integers")
+print(f"accuracy {right:.3f} after {result.updates} updates, in integers; {result.metrics['accuracy']:.3f} with fake quantisation")
 print(f"{sizes[0]:,} bytes as trained, {sizes[1]:,} as shipped")
