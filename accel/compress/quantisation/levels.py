@@ -59,6 +59,6 @@ def fake_quantised_weight(weight: Tensor) -> Tensor:
     The gradient is handed on as it is: no weight is above the largest level.
     """
     scale = weight_scale(weight)
-    zero_point = torch.zeros_like(scale, dtype=torch.int32)
+    zero_point = torch.zeros_like(scale)  # of integers torch would read the least and the most on the host
     levels = torch.fake_quantize_per_channel_affine(at_least_float32(weight).float(), scale, zero_point, 0, *WEIGHT_LEVELS)
     return levels.to(weight.dtype)
