@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 __all__ = [
-    "BATCH_NORMS", "CONVOLUTIONS", "FOLDABLE", "HOOKS", "can_be_folded", "has_hooks", "names_by_module", "output_channels",
-    "replace_module", "shared_parameters",
+    "BATCH_NORMS", "CONVOLUTIONS", "FOLDABLE", "HOOKS", "can_be_folded", "has_hooks",
+    "layer_output", "names_by_module", "obstacle_to_levels", "output_channels", "replace_module", "shared_parameters",
+    "shares_weights",
 ]  # fmt: skip
 
 CONVOLUTIONS: dict[type[_ConvNd], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
@@ -50,6 +53,44 @@ def shared_parameters(model: nn.Module) -> set[int]:
     """Return the `id` of each parameter that several modules have."""
     owners = Counter(id(param) for module in set(model.modules()) for param in module._parameters.values() if param is not None)
     return {key for key, count in owners.items() if count > 1}
+
+
+def layer_output(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the output of a convolution or a Linear, with a weight and a bias in the place of its own.
+
+    Args:
+        layer: the layer, which has stride, padding and groups.
+        x: input, as torch's own layer takes it.
+        weight: (C_out, ...), in the shape of the layer's.
+        bias: (C_out,); None for none.
+    """
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, weight, bias)
+    output: Tensor = layer._conv_forward(x, weight, bias)
+    return output
+
+
+def obstacle_to_levels(layer: Any, kinds: Collection[type[nn.Module]], shipped: str) -> str:
+    """Return why the weights of a layer cannot be kept as levels, to follow its name; empty if they can.
+
+    Args:
+        layer: the layer.
+        kinds: classes that can; a subclass may compute something else.
+        shipped: what the layer is when it is shipped, such as `packed form`.
+    """
+    if type(layer) not in kinds:
+        return f"is a {type(layer).__name__}, and only convolutions and Linear as torch has them can be quantised"
+    if has_hooks(layer) or "forward" in vars(layer):
+        return f"has hooks or a forward of its own, which its {shipped} would lose"
+    if not layer.weight.is_floating_point():
+        return f"has weights in {str(layer.weight.dtype).removeprefix('torch.')}"
+    return ""
+
+
+def shares_weights(model: nn.Module, layer: nn.Module) -> bool:
+    """Return whether a layer has several names in a model, or parameters that other layers have too."""
+    shared = shared_parameters(model)
+    return len(names_by_module(model)[layer]) > 1 or any(id(param) in shared for param in layer.parameters())
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import nn
 
 from accel.compress.branched_conv import BranchedConv
 from accel.compress.conv_norm_pairs import conv_norm_pairs
-from accel.compress.convolutions import has_hooks, names_by_module, shared_parameters
+from accel.compress.convolutions import obstacle_to_levels, shares_weights
 from accel.compress.input_ranks import is_rank_certain
 from accel.compress.low_bits.layer_order import UsedLayer
 from accel.compress.low_bits.low_bit_layer import LOW_BIT
@@ -90,14 +90,9 @@ def why_not(model: nn.Module, used: UsedLayer, scheme: Scheme) -> str:
     layer: Any = model.get_submodule(used.name)
     if isinstance(layer, BranchedConv):
         return "has branches, which are merged before it is shipped"
-    if type(layer) not in LOW_BIT:
-        return f"is a {type(layer).__name__}, and only convolutions and Linear as torch has them can be quantised"
-    if has_hooks(layer) or "forward" in vars(layer):
-        return "has hooks or a forward of its own, which its packed form would lose"
-    if not layer.weight.is_floating_point():
-        return f"has weights in {str(layer.weight.dtype).removeprefix('torch.')}"
-    shared = shared_parameters(model)
-    if len(names_by_module(model)[layer]) > 1 or any(id(param) in shared for param in layer.parameters()):
+    if why := obstacle_to_levels(layer, LOW_BIT, "packed form"):
+        return why
+    if shares_weights(model, layer):
         return "has weights that other layers have too"
     if scheme.takes_signs and not used.has_sign:
         return no_sign(scheme)

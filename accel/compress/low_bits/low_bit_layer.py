@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from accel.compress.convolutions import layer_output
 from accel.compress.low_bits.scheme import Scheme
 
 __all__ = ["LOW_BIT", "LowBitLayer", "LowBitWeights", "changed_class", "low_bit_layer", "plain_layer"]
@@ -27,10 +27,7 @@ class LowBitLayer:
         scale = self.scheme.input_scale(layer, x)
         inputs, weight = self.scheme.input(x), self.level_weight(x)
         bias = layer.bias
-        if isinstance(layer, nn.Linear):
-            y = functional.linear(inputs, weight, bias if scale is None else None)
-        else:
-            y = layer._conv_forward(inputs, weight, bias if scale is None else None)
+        y = layer_output(layer, inputs, weight, bias if scale is None else None)
         if scale is not None:
             y = y * scale
             if bias is not None:

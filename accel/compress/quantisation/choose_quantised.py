@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from accel.compress.branched_conv import BranchedConv
-from accel.compress.convolutions import has_hooks, names_by_module, shared_parameters
+from accel.compress.convolutions import obstacle_to_levels, shares_weights
 from accel.compress.quantisation.quantised_layer import QUANTISED
 from accel.errors import ConfigError, listed
 
@@ -54,13 +54,8 @@ def choose_quantised(model: nn.Module, calls: Mapping[str, int], kept: Collectio
 def why_in_floats(model: nn.Module, name: str, count: int) -> str:
     """Return why a layer cannot have 8 bits, to follow its name; empty if it can."""
     layer: Any = model.get_submodule(name)
-    if type(layer) not in QUANTISED:
-        return f"is a {type(layer).__name__}, and only convolutions and Linear as torch has them can be quantised"
-    if has_hooks(layer) or "forward" in vars(layer):
-        return "has hooks or a forward of its own, which its integers would lose"
-    if not layer.weight.is_floating_point():
-        return f"has weights in {str(layer.weight.dtype).removeprefix('torch.')}"
-    shared = shared_parameters(model)
-    if count > 1 or len(names_by_module(model)[layer]) > 1 or any(id(param) in shared for param in layer.parameters()):
+    if why := obstacle_to_levels(layer, QUANTISED, "integers"):
+        return why
+    if count > 1 or shares_weights(model, layer):
         return "is called more than once, or has weights that other layers have too"
     return ""

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from accel.compress.convolutions import layer_output
 from accel.compress.folded_norm import fold_norm
 from accel.compress.quantisation.levels import INPUT_LEVELS, weight_codes
 from accel.compress.quantisation.quantised_layer import QUANTISED
@@ -37,11 +37,7 @@ class IntegerLayer:
         layer: Any = self
         scale, zero_point = layer.input_scale, layer.input_zero_point
         levels = (torch.round(x.float() * (1.0 / scale)) + zero_point).clamp(*INPUT_LEVELS[self.kind])
-        x, weight = (levels - zero_point) * scale, self.float_weight()
-        if isinstance(layer, nn.Linear):
-            return functional.linear(x, weight, layer.bias)
-        output: Tensor = layer._conv_forward(x, weight, layer.bias)
-        return output
+        return layer_output(layer, (levels - zero_point) * scale, self.float_weight(), layer.bias)
 
 
 class IntegerConv1d(IntegerLayer, nn.Conv1d):

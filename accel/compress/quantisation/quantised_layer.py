@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from accel.compress.convolutions import layer_output
 from accel.compress.quantisation.frozen_norms import freeze_norms, thaw_norms
 from accel.compress.quantisation.input_quantiser import InputQuantiser
 from accel.compress.quantisation.levels import fake_quantised_weight
@@ -26,11 +26,7 @@ class QuantisedLayer:
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the layer, of an input as torch's own layer takes it."""
         layer: Any = self
-        x, weight = self.input_quantiser(x), fake_quantised_weight(layer.weight)
-        if isinstance(layer, nn.Linear):
-            return functional.linear(x, weight, layer.bias)
-        output: Tensor = layer._conv_forward(x, weight, layer.bias)
-        return output
+        return layer_output(layer, self.input_quantiser(x), fake_quantised_weight(layer.weight), layer.bias)
 
 
 class QuantisedConv1d(QuantisedLayer, nn.Conv1d):
