@@ -66,6 +66,7 @@ def test_a_page_in_plain_lines(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         (["--seconds", "-1"], "--seconds must be"),
         (["--jsno"], "advise has no flag '--jsno'; did you mean '--json'?"),
         (["task=digit"], "did you mean 'digits'?"),
+        (["out=run"], "out has no effect on advice"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,7 @@ def test_without_a_terminal_it_prints_plain_lines(
         (["--jsn"], "--json"),
         (["--seconds", "-1"], "--seconds"),
         (["task=images", "task.root=/nowhere"], "/nowhere"),
+        (["resume=auto"], "resume has no effect on a diagnosis, which begins anew and writes no run; leave it out"),
     ],
 )
 def test_what_is_mistyped_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +124,7 @@ def test_what_starts_a_run_starts_its_measurement_too(
         ("python -m accel.train epochs=3", "python -m accel doctor epochs=3"),
         ("accel-train task.root=accel-train", "accel doctor task.root=accel-train"),
         ("accel train", "accel doctor"),
+        ("accel train resume=auto epochs=3 '+out=my run' task.out=a", "accel doctor epochs=3 task.out=a"),
         ("torchrun --nproc-per-node=2 -m accel.train a=1", "torchrun --nproc-per-node=2 -m accel doctor a=1"),
         ("", ""),
         ("python mine.py", ""),

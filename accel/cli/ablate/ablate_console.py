@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.cli.ablate.kept_words import kept_words
 from accel.cli.compose.config_source import ConfigSource
+from accel.cli.doctor.doctor_console import refuse_run_words
 from accel.cli.job import command_of
 from accel.diagnose.picture_file import picture_file, write_picture
 from accel.errors import ConfigError, Sentence
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from accel.cli.compose.config import Config
     from accel.diagnose.ablation import Ablation
 
-__all__ = ["groups", "make_trainer", "require_whole_run", "run_ablation"]
+__all__ = ["groups", "make_trainer", "run_ablation"]
+
+WIDTH = 110
+"""Columns of the table where there is no terminal."""
 
 
 def run_ablation(args: Namespace) -> int:
@@ -35,7 +39,7 @@ def run_ablation(args: Namespace) -> int:
     """
     source = ConfigSource.of(args)
     config = source.compose(args.words)
-    require_whole_run(config)
+    refuse_run_words(config, "an ablation")
     together, picture = groups(args.together), picture_file(args.picture, "ablation.svg")
     stream = sys.stderr if args.json else sys.stdout
     try:
@@ -53,7 +57,8 @@ def run_ablation(args: Namespace) -> int:
         say(json.dumps(ablation.to_dict(), indent=1, allow_nan=False))
     else:
         say()
-        VisibleConsole(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty()).print(ablation)
+        is_seen = sys.stdout.isatty()  # a pipe has no width, and rich would take 80 columns
+        VisibleConsole(markup=False, highlight=False, soft_wrap=not is_seen, width=None if is_seen else WIDTH).print(ablation)
     return 0
 
 
@@ -71,13 +76,6 @@ def _measure(
 def make_trainer(config: Config) -> Any:
     """Return the trainer of a config, which writes nothing and shows nothing."""
     return config.trainer(out=None, resume=None, dry_run=False, watch=())
-
-
-def require_whole_run(config: Config) -> None:
-    """Raise ConfigError for what a run that is only tried out does not heed."""
-    for name in ("dry_run", "resume", "out"):
-        if config.is_typed(name):
-            raise ConfigError(f"{name} has no effect on an ablation, which begins anew and writes no run; leave it out")
 
 
 def groups(text: str | None) -> list[list[str]]:

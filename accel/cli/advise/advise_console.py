@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from accel.cli.compose.config_source import ConfigSource
-from accel.cli.doctor.doctor_console import announced
+from accel.cli.doctor.doctor_console import announced, refuse_run_words
 from accel.cli.job import command_of
 from accel.diagnose.advice_page import show
 from accel.diagnose.picture_file import picture_file, write_picture
@@ -31,6 +31,7 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     picture = picture_file(args.picture, "roofline.svg")
     source = ConfigSource.of(args)
     config = source.compose(overrides)
+    refuse_run_words(config, "advice")
     command = command_of(config.overrides, source)
     from accel.diagnose.advise import advise_run
 

@@ -18,9 +18,10 @@ from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 
 if TYPE_CHECKING:
+    from accel.cli.compose.config import Config
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["DEFAULT_NAME", "announced", "run_doctor"]
+__all__ = ["DEFAULT_NAME", "announced", "refuse_run_words", "run_doctor"]
 
 DEFAULT_NAME = "doctor"
 """Of the experiment."""
@@ -38,6 +39,7 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     """
     source = ConfigSource.of(args)
     config = source.compose(overrides)
+    refuse_run_words(config, "a diagnosis")
     torchrun.require_parallel_plugin(config)
     if args.name is not None and not args.apply:
         raise ConfigError(f"--name {args.name} is that of an experiment, which --apply writes; add --apply")
@@ -59,6 +61,18 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     if args.json and torchrun.rank() == 0:
         say(json.dumps({**diagnosis.as_dict(), **document}, indent=1, allow_nan=False))
     return 0
+
+
+def refuse_run_words(config: Config, work: str) -> None:
+    """Raise ConfigError for typed settings of a run that is kept, which one that is only tried out does not heed.
+
+    Args:
+        config: the configuration.
+        work: what tries the run out, in words.
+    """
+    for name in ("dry_run", "resume", "out"):
+        if config.is_typed(name):
+            raise ConfigError(f"{name} has no effect on {work}, which begins anew and writes no run; leave it out")
 
 
 def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[Diagnosis, dict[str, Any]]:

@@ -11,6 +11,8 @@ from accel.system.clock import PHASES
 
 __all__ = ["closing_verdict", "doctor_command"]
 
+KEPT_RUN = re.compile(r""" (?:'\+*(?:out|resume|dry_run)=[^']*'|\+*(?:out|resume|dry_run)=\S*)""")
+"""Words about the directory of a run, which a diagnosis refuses: it begins anew and writes no run."""
 SPELLINGS = {"-m accel.train": "-m accel doctor", "accel-train": "accel doctor", "accel train": "accel doctor"}
 """Words that start training, and those that start the doctor."""
 
@@ -42,9 +44,9 @@ def closing_verdict(run: Run, result: Result) -> str:
 def doctor_command(command: str) -> str:
     """Return the command that diagnoses the run of a command; empty for none, and for one that does not begin with training.
 
-    >>> doctor_command("python -m accel.train epochs=3"), doctor_command("accel train epochs=3")
+    >>> doctor_command("python -m accel.train epochs=3"), doctor_command("accel train 'out=my run' epochs=3 resume=auto")
     ('python -m accel doctor epochs=3', 'accel doctor epochs=3')
     """
     pattern = "|".join(rf"(?<![\w-]){re.escape(words)}(?![\w.-])" for words in SPELLINGS)
-    changed, count = re.subn(pattern, lambda match: SPELLINGS[match[0]], command, count=1)
+    changed, count = re.subn(pattern, lambda match: SPELLINGS[match[0]], KEPT_RUN.sub("", command), count=1)
     return changed if count else ""

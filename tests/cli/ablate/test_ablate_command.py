@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from accel import __main__
-from accel.cli.ablate.ablate_console import make_trainer, require_whole_run
+from accel.cli.ablate.ablate_console import make_trainer
+from accel.cli.doctor.doctor_console import refuse_run_words
 from accel.cli.ablate.kept_words import kept_words
 from accel.cli.compose.compose import compose
 from accel.cli.exit_codes import exit_code
@@ -57,11 +58,11 @@ def test_the_config_of_a_run_is_measured_without_the_directory_of_that_run(tmp_p
     (tmp_path / "config.yaml").write_text(compose(["out=old", "resume=old", "dry_run=true", PLUGINS]).text)
     config = compose(config_path=str(tmp_path))
     assert (config.settings.out, config.settings.dry_run) == ("old", True)
-    require_whole_run(config)
+    refuse_run_words(config, "an ablation")
     settings = make_trainer(config).settings
     assert (settings.out, settings.resume, settings.dry_run) == (None, None, False)
     with pytest.raises(ConfigError, match="out has no effect"):
-        require_whole_run(compose(["out=new"], config_path=str(tmp_path)))
+        refuse_run_words(compose(["out=new"], config_path=str(tmp_path)), "an ablation")
 
 
 @pytest.mark.parametrize(
