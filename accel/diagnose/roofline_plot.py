@@ -70,7 +70,7 @@ def figure_of(advice: Advice) -> Figure:
     panel.grid(color=GRID, linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     panel.scatter([], [], 0, "none", label=_rest(advice, groups))
-    figure.legend(loc="outside lower center", frameon=False, fontsize="small", ncols=4)  # beside the panel: a circle may be anywhere in it
+    figure.legend(loc="outside lower center", frameon=False, fontsize="small", ncols=4)  # a circle may be anywhere in the panel
     return figure
 
 

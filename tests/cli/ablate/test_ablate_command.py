@@ -10,9 +10,9 @@ import pytest
 
 from accel import __main__
 from accel.cli.ablate.ablate_console import make_trainer
-from accel.cli.doctor.doctor_console import refuse_run_words
 from accel.cli.ablate.kept_words import kept_words
 from accel.cli.compose.compose import compose
+from accel.cli.doctor.doctor_console import refuse_run_words
 from accel.cli.exit_codes import exit_code
 from accel.compare import Limits
 from accel.diagnose.ablation import arm, bench
