@@ -10,6 +10,7 @@ from typing import Any
 
 from accel.errors import ConfigError
 from accel.export.all_targets import TARGETS
+from accel.export.quantisation.variant import Variant
 from accel.export.tensor_info import TensorInfo
 from accel.system import atomic_files
 from accel.system.disk_errors import readable
@@ -45,6 +46,10 @@ class Card:
     """Names of the classes, in the order of the scores; empty without classes."""
     weights: str
     """Which weights of the run: `best of epoch-0003`."""
+    variant: Variant = "float32"
+    """The numbers that the files have."""
+    quantisation: dict[str, Any] = field(default_factory=dict)
+    """How layers became integers; empty without."""
     versions: dict[str, str] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
     """What `accel.export.proof.proof.Proof` has."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accel.export.proof.proof import Proof
+from accel.export.quantisation.variant import Variant
 
 __all__ = ["ExportOutcome", "Status"]
 
@@ -26,8 +27,10 @@ class ExportOutcome:
     proof: Proof | None = None
     folder: Path | None = None
     """Where its files are; None if none were written."""
+    variant: Variant = "float32"
+    """The numbers that the files have."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
         proof = None if self.proof is None else self.proof.as_dict()
-        return {"target": self.target, "status": self.status, "reason": self.reason, "proof": proof}
+        return {"target": self.target, "variant": self.variant, "status": self.status, "reason": self.reason, "proof": proof}

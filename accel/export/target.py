@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from accel.export.quantisation.quantisation import Quantisation
+from accel.export.quantisation.variant import EIGHT_BITS, Variant, setting_of
 from accel.system.machine import importable
 
 if TYPE_CHECKING:  # the process that runs the files may have no torch
@@ -51,8 +53,17 @@ class Target(ABC):
     """Samples that a call takes; None for any number."""
     tolerance: ClassVar[float] = 1e-4
     """Largest difference of an output from the torch model's that is right, as a share of the largest output."""
+    variants: ClassVar[Mapping[Variant, float]] = {}
+    """What it can beside float32, each with the largest difference that is right, as `tolerance`. The build looks at `variant`."""
+    mixes: ClassVar[bool] = True
+    """Whether some layers can stay in floats where others are integers."""
     has_consumer: ClassVar[bool] = False
     """Whether its file is run by onnxruntime, as the generated consumer does."""
+
+    variant: Variant = "float32"
+    """The numbers that the files have, or are to have: `load` is given it as well."""
+    quantisation: Quantisation | None = None
+    """How layers become integers, for a build of 8 bits; None for all else."""
 
     @abstractmethod
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
@@ -75,6 +86,28 @@ class Target(ABC):
             folder: the folder that `build` wrote to.
             threads: processor threads that one call may use.
         """
+
+    @property
+    def integers(self) -> Quantisation:
+        """How layers become integers, in a build of 8 bits. Raise ValueError in any other."""
+        if self.quantisation is None:
+            raise ValueError(f"{self.name}: {self.variant} has no layers of integers")
+        return self.quantisation
+
+    @classmethod
+    def unable(cls, variant: Variant) -> str:
+        """Return why it has no files of a variant, as a sentence that says what it can; empty if it has."""
+        if variant == "float32" or variant in cls.variants:
+            return ""
+        can = [name for name in EIGHT_BITS if name in cls.variants]
+        floats = ["float32", *(name for name in cls.variants if name not in EIGHT_BITS)]
+        integers = f"quantize={' or '.join(can)}" if can else "no 8 bits"
+        return f"{setting_of(variant)}: target={cls.name} cannot do that; it can precision={' or '.join(floats)}, and {integers}"
+
+    @classmethod
+    def tolerance_of(cls, variant: Variant) -> float:
+        """Return the largest difference that is right for a variant, as a share of the largest output."""
+        return cls.variants.get(variant, cls.tolerance)
 
     @classmethod
     def missing(cls, python: str | None = None) -> str:

@@ -56,7 +56,7 @@ def prove(
     """
     normalisation = PixelNormalisation.of(reference.request.task.normalisation)
     try:
-        with RuntimeProcess(card.target, folder, settings.threads, settings.python) as process:
+        with RuntimeProcess(card.target, folder, settings.threads, settings.python, card.variant) as process:
             exported = ExportedModel(card, process, normalisation)
             compared: list[ComparedModel] = []
 

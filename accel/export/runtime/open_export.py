@@ -33,7 +33,7 @@ def opened_export(folder: Path, task: Task) -> Iterator[ExportedModel]:
     if changed := changed_files(folder, card.files):
         raise ConfigError(f"{folder}: {changed[0]} is not the file of its card (another sha256); export the run again")
     try:
-        with RuntimeProcess(card.target, folder, torch.get_num_threads()) as process:
+        with RuntimeProcess(card.target, folder, torch.get_num_threads(), variant=card.variant) as process:
             model = ExportedModel(card, process, PixelNormalisation.of(task.normalisation))
             model.eval()
             yield model

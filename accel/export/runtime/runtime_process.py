@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 from accel.export.all_targets import target_class
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Arrays
 
 __all__ = ["RuntimeFailed", "RuntimeProcess", "TimedCall"]
@@ -50,17 +51,20 @@ class RuntimeProcess:
         folder: its files.
         threads: processor threads that one call may use.
         python: the interpreter, of an environment that has the engine; None for this one.
+        variant: the numbers that the files have.
 
     Raises:
         ConfigError: if there is no such interpreter, or the engine is not installed.
         RuntimeFailed: if the engine does not load the files.
     """
 
-    def __init__(self, target: str, folder: Path, threads: int = 1, python: str | None = None) -> None:
+    def __init__(
+        self, target: str, folder: Path, threads: int = 1, python: str | None = None, variant: Variant = "float32"
+    ) -> None:  # fmt: skip
         self.target, self.log = target, TemporaryFile()  # noqa: SIM115  it lives as long as the process
         self.connection, other = Pipe()
         home = str(Path(__file__).parents[3])
-        words = ["-c", SERVER, home, str(other.fileno()), target, str(folder.resolve()), str(threads)]
+        words = ["-c", SERVER, home, str(other.fileno()), target, variant, str(folder.resolve()), str(threads)]
         env = os.environ | {"OMP_NUM_THREADS": str(threads)}
         try:
             self.process = subprocess.Popen(

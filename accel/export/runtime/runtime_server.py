@@ -15,14 +15,16 @@ __all__ = ["main", "versions_of"]
 
 
 def main() -> None:
-    """Answer calls until nobody asks any more. The arguments: the connection's file number, the target, the folder, the threads.
+    """Answer calls until nobody asks any more.
+
+    The arguments: the file number of the connection, the target, its variant, the folder, the threads.
 
     A call is `(inputs, repeats)`, and is answered with `("done", outputs, seconds of all repeats, bytes of memory)`. The first
     message is `("ready", versions)`, or `("missing", package)`. An error is `("failed", text)`.
     """
-    number, name, folder, threads = sys.argv[1:]
+    number, name, variant, folder, threads = sys.argv[1:]
     connection = Connection(int(number))
-    target = make_target(name)
+    target = make_target(name, {"variant": variant})
     try:
         run = target.load(Path(folder), int(threads))
     except ModuleNotFoundError as error:
