@@ -39,5 +39,5 @@ def make_exporter(run: Path, settings: ExportSettings | None = None) -> Exporter
 
 def skip_missing(name: str) -> None:
     """Skip a test of a target that is not installed, with the sentence that the command has."""
-    if missing := target_class(name).missing():
+    if missing := target_class(name).missing() or target_class(name).cannot_run():
         pytest.skip(missing)
