@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
 
+import accel
 from accel.errors import ConfigError
 from accel.export.all_targets import target_class
 
@@ -21,10 +22,14 @@ __all__ = ["TIME_LIMIT", "EngineProcess", "RuntimeFailed"]
 SERVER = """
 import sys
 from importlib import import_module
-sys.path = [path for path in sys.path if path] + [sys.argv.pop(1)]
+from importlib.util import module_from_spec, spec_from_file_location
+sys.path = [path for path in sys.path if path]
+spec = spec_from_file_location("accel", sys.argv.pop(1))
+sys.modules["accel"] = accel = module_from_spec(spec)
+spec.loader.exec_module(accel)
 import_module(sys.argv.pop(1)).main()
 """
-"""The program: nothing in the current directory is imported in place of a package, and accel comes last of all."""
+"""The program: nothing in the current directory is imported in place of a package, and accel is this one, not one that is there."""
 TIME_LIMIT = 900.0
 """Seconds in which an engine answers, unless a setting says otherwise. TVM is the slowest to build."""
 
@@ -56,13 +61,12 @@ class EngineProcess:
         self.target, self.python, self.time_limit = target, python, time_limit
         self.log = TemporaryFile()  # noqa: SIM115  it lives as long as the process
         self.connection, other = Pipe()
-        home = str(Path(__file__).parents[3])
-        command = [python or sys.executable, "-c", SERVER, home, server, str(other.fileno()), *words]
+        program = ["-c", SERVER, str(Path(accel.__file__).resolve()), server, str(other.fileno())]
         env = os.environ | {"OMP_NUM_THREADS": str(threads), "TVM_NUM_THREADS": str(threads)}
         try:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env, pass_fds=(other.fileno(),),
-                start_new_session=True,
+                [python or sys.executable, *program, *words], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env,
+                pass_fds=(other.fileno(),), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self.connection.close()

@@ -1,7 +1,10 @@
-"""Build a TensorRT engine of the ONNX file beside this program, on the GPU that will run it: python build_engine.py [LARGEST_BATCH].
+"""Build a TensorRT engine of the ONNX file beside this program, on the GPU that will run it.
 
-It needs the package tensorrt, of version 10 or newer, and nothing of accel. The numbers of the engine are those of the file: float32, or
-float16 and 8 bits where the export was asked for them. It is what trtexec --onnx=model.onnx --stronglyTyped --noTF32 does.
+python build_engine.py [LARGEST_BATCH]
+
+It needs the package tensorrt, of version 10 or newer, and nothing of accel. The numbers of the engine are those of the file:
+float32, or float16 and 8 bits where the export was asked for them.
+It does what trtexec --onnx=model.onnx --stronglyTyped --noTF32 does.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ LARGEST = 256
 
 @dataclass
 class TensorRt(Onnx):
-    """NVIDIA's engine, by way of an ONNX file, whose numbers the engine has. It is built where it is loaded: another GPU has another.
+    """NVIDIA's engine, by way of an ONNX file, whose numbers it has. It is built where it is loaded: another GPU has another.
 
     TensorRT 11 takes the types of the file as they are, and no calibration cache: 8 bits have their scales in the file.
 

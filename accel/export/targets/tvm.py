@@ -41,18 +41,13 @@ class Tvm(FromProgram):
     def convert(self, source: Path, folder: Path) -> None:
         import torch
         import tvm
-        from tvm.relax.backend import cpu_generic as passes
+        from tvm.relax.backend.cpu_generic import pipeline as passes
         from tvm.relax.frontend.torch import from_exported_program
 
         module = from_exported_program(torch.export.load(source / "model.pt2"))
         target = tvm.target.Target.from_device("cpu")
-        legal = [one for one in passes.legalize_passes(target) if self.fusion or one.info.name not in FUSING]
-        steps = [
-            *passes.library_dispatch_passes(target),
-            *legal,
-            *passes.dataflow_lower_passes(target),
-            *passes.finalize_passes(target),
-        ]
+        stages = (passes.library_dispatch_passes, passes.legalize_passes, passes.dataflow_lower_passes, passes.finalize_passes)
+        steps = [step for stage in stages for step in stage(target) if self.fusion or step.info.name not in FUSING]
         with target:
             module = tvm.ir.transform.Sequential(steps)(module)
         tvm.compile(module, target=target, relax_pipeline=None).export_library(str(folder / self.file))
