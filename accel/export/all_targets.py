@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TARGETS", "make_target", "target_class"]
 
-TARGETS = ("pt2", "torchscript", "onnx", "ort", "openvino", "ncnn", "mnn")
+TARGETS = (
+    *("pt2", "torchscript", "onnx", "ort", "openvino", "ncnn", "mnn"),
+    *("litert", "executorch", "tvm", "tensorrt"),
+)
 """Names of the targets, in the order in which `target=all` takes them."""
 
 

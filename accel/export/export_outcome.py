@@ -21,7 +21,8 @@ class ExportOutcome:
     target: str
     status: Status
     """`holds`: proven and written. `refused`: it computes something else, and is not written. `failed`: it could not be made or
-    run. `not run`: a package is not installed."""
+    run. `not run`: a package is not installed, or this machine does not run it. With a folder, its files were written all the
+    same."""
     reason: str = ""
     """A sentence; empty if it holds."""
     proof: Proof | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from accel.export.dynamic_sizes import Dynamic
 from accel.export.proof.prove import ProofSettings
@@ -20,4 +21,12 @@ class ExportSettings:
     """Whether the graph takes 8-bit pictures and normalises them."""
     opset: int | None = None
     """Version of the operators of ONNX; None for that of the target."""
+    fusion: bool | None = None
+    """Whether a compiler merges operators, where a target can be told; None for what it does by itself."""
     proof: ProofSettings = field(default_factory=ProofSettings)
+
+    @property
+    def of_targets(self) -> dict[str, Any]:
+        """Settings of targets, by name; a target takes those that it has."""
+        place = {"python": self.proof.python, "time_limit": self.proof.time_limit}
+        return {"opset": self.opset, "fusion": self.fusion, **place}

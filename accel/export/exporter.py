@@ -68,19 +68,27 @@ class Exporter:
         Raises:
             ConfigError: if it cannot be built or run, or the disk does not take it.
         """
-        target = make_target(name, {"opset": self.settings.opset})
+        target = make_target(name, self.settings.of_targets)
         if missing := target.missing(self.settings.proof.python):
             return ExportOutcome(name, "not run", missing)
         folder = self.run / EXPORTS / name
         try:
             with replacing_folder(folder, "export") as new:
-                proof = self._build(target, new)
-                if not proof.holds:
-                    raise Refused
+                card, example = self._build(target, new)
+                if reason := target.cannot_run():
+                    card.write(new)
+                else:
+                    proof = self._prove(new, card, example)
+                    if not proof.holds:
+                        raise Refused
+                    card.proof = proof.as_dict()
+                    card.write(new)
         except Refused:
             return ExportOutcome(name, "refused", "; ".join(proof.problems), proof)
         except OSError as error:
             raise ConfigError(f"{folder} cannot be written ({disk_errors.disk_reason(error)}); make room") from None
+        if reason:
+            return ExportOutcome(name, "not run", reason, None, folder)
         return ExportOutcome(name, "holds", "", proof, folder)
 
     def check(self, folder: Path) -> ExportOutcome:
@@ -90,8 +98,8 @@ class Exporter:
         proof = self._prove(folder, card, example)
         return ExportOutcome(card.target, "holds" if proof.holds else "refused", "; ".join(proof.problems), proof, folder)
 
-    def _build(self, target: Target, folder: Path) -> Proof:
-        """Write files and their card into a folder, and return their proof."""
+    def _build(self, target: Target, folder: Path) -> tuple[Card, Example]:
+        """Write files into a folder, and return their card and the call that they were made by."""
         example = self._example(target.batch or (1 if self.settings.dynamic == "none" else None))
         inside = self.normalisation if self.settings.preprocess else None
         given = example if inside is None else with_pixels(example, inside)
@@ -99,11 +107,7 @@ class Exporter:
             target.build(GraphModule(self.model, example, inside).eval(), given, folder)
         if target.has_consumer:
             write_consumer(folder)
-        card = self._card(target, given, folder)
-        proof = self._prove(folder, card, example)
-        card.proof = proof.as_dict()
-        card.write(folder)
-        return proof
+        return self._card(target, given, folder), example
 
     def _example(self, batch: int | None) -> Example:
         return make_example(self.reference.model, self.reference.call, self.settings.dynamic, batch)

@@ -44,9 +44,13 @@ class Target(ABC):
     extra: ClassVar[str] = ""
     """Extra of the distribution that installs its packages; empty if there are none beside torch."""
     builds_with: ClassVar[tuple[str, ...]] = ()
-    """Packages, by the names that are imported, without which nothing is built."""
+    """Packages, by the names that are imported, without which nothing is built here."""
+    converts_with: ClassVar[tuple[str, ...]] = ()
+    """Packages of the engine's interpreter, without which it makes no files."""
     runs_with: ClassVar[tuple[str, ...]] = ()
-    """Packages without which nothing is run."""
+    """Packages of the engine's interpreter, without which nothing is run."""
+    lives_apart: ClassVar[bool] = False
+    """Whether its packages do not go with those of accel, so that an environment of its own is advised."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions belong on the card."""
     batch: ClassVar[int | None] = None
@@ -87,6 +91,11 @@ class Target(ABC):
             threads: processor threads that one call may use.
         """
 
+    @classmethod
+    def cannot_run(cls) -> str:
+        """Return why this machine does not run its files, though it can write them, as a sentence; empty if it does."""
+        return ""
+
     @property
     def integers(self) -> Quantisation:
         """How layers become integers, in a build of 8 bits. Raise ValueError in any other."""
@@ -114,10 +123,12 @@ class Target(ABC):
         """Return what to install, as a sentence; empty if all is there.
 
         Args:
-            python: the interpreter that runs the files, of which nothing is known here; None for this one.
+            python: the interpreter that has the engine, of which nothing is known here; None for this one.
         """
-        runs = cls.runs_with if python in (None, sys.executable) else ()
-        for package in (*cls.builds_with, *runs):
+        here = python in (None, sys.executable) and not cls.cannot_run()
+        engine = (*cls.converts_with, *cls.runs_with) if here else ()
+        for package in (*cls.builds_with, *engine):
             if not importable(package):
-                return f"target={cls.name} needs the package {package}: pip install 'accel-train[{cls.extra}]'"
+                where = " in an environment of its own, named by python=FILE" if cls.lives_apart else ""
+                return f"target={cls.name} needs the package {package}: pip install 'accel-train[{cls.extra}]'{where}"
         return ""

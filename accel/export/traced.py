@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,13 +15,9 @@ from torch import nn
 
 from accel.errors import ConfigError
 from accel.export.example import Example
+from accel.export.runtime.failure_reason import reason_of
 
-__all__ = ["exported_program", "quiet_build", "reason_of", "traced_module"]
-
-USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)\s*\n\s*([^\n]+)')
-"""A frame in the text of a traceback."""
-MORE = ' For more information, run with TORCH_LOGS="+dynamic".'
-"""What torch has to say to its own developers."""
+__all__ = ["exported_program", "quiet_build", "traced_module"]
 
 
 def exported_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
@@ -82,34 +77,3 @@ def _without_output() -> Iterator[None]:
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nothing)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return an error of an engine in a sentence: its first line that says something, and the line of the model's code."""
-    texts = [str(one) for one in _chain(error)]
-    text = texts[-1] if texts[-1].strip() else texts[0]
-    lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 3]
-    first = " ".join(lines[:1] + [line for line in lines[1:] if line.startswith("- ")][:1]) or type(error).__name__
-    first = first.replace(MORE, "")
-    places = [match for one in texts for match in USER_LINE.findall(one)] or _frames(error)
-    if not places:
-        return first[:300]
-    file, line, function, code = places[-1]
-    return f"{first[:300]} ({function} in {file}, line {line}: {code.strip()})"
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error and those that it came from, the first cause last."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    return chain
-
-
-def _frames(error: BaseException) -> list[tuple[Any, ...]]:
-    """Return the innermost frame of code that is neither torch's nor of another package, as `USER_LINE` finds it."""
-    import traceback
-
-    frames = [frame for one in _chain(error) for frame in traceback.extract_tb(one.__traceback__)]
-    own = [frame for frame in frames if "site-packages" not in frame.filename and "/accel/export/" not in frame.filename]
-    return [(frame.filename, frame.lineno, frame.name, frame.line or "") for frame in own if "<" not in frame.filename]

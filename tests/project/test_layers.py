@@ -41,6 +41,11 @@ OPTIONAL = {
     "ncnn": {"export/targets/ncnn.py"},
     "MNN": {"export/targets/mnn.py"},
     "_tools": {"export/targets/mnn.py"},
+    "ai_edge_litert": {"export/targets/litert.py"},
+    "litert_torch": {"export/targets/litert.py"},
+    "executorch": {"export/targets/executorch.py"},
+    "tvm": {"export/targets/tvm.py"},
+    "tensorrt": {"export/targets/tensorrt.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }

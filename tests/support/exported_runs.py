@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,13 @@ def make_exporter(run: Path, settings: ExportSettings | None = None) -> Exporter
     return Exporter(reference, settings or ExportSettings(proof=UNTIMED), run)
 
 
+def python_of(name: str) -> str | None:
+    """Return the interpreter that has the engine of a target: ACCEL_PYTHON_TVM, or None for this one."""
+    return os.environ.get(f"ACCEL_PYTHON_{name.upper()}")
+
+
 def skip_missing(name: str) -> None:
     """Skip a test of a target that is not installed, with the sentence that the command has."""
-    if missing := target_class(name).missing():
-        pytest.skip(missing)
+    kind = target_class(name)
+    if missing := kind.missing(python_of(name)) or kind.cannot_run():
+        pytest.skip(f"{missing}; the tests take ACCEL_PYTHON_{name.upper()}" if kind.lives_apart else missing)

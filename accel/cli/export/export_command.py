@@ -18,7 +18,7 @@ __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
 KINDS: dict[str, Any] = {
     "target": str, "weights": str, "evaluates": str, "preprocess": bool, "dynamic": Dynamic, "opset": Count, "tolerance": Positive,
-    "agreement": Fraction, "seconds": NonNegative, "threads": Count, "python": str,
+    "agreement": Fraction, "seconds": NonNegative, "threads": Count, "python": str, "time_limit": Positive, "fusion": bool,
 }  # fmt: skip
 """The kind of each setting of the command, by name."""
 SETTINGS = (
@@ -32,6 +32,8 @@ SETTINGS = (
     ("seconds=4", "of timing for each target, about; 0 for none"),
     ("threads=1", "processor threads of a call, in timing"),
     ("python=FILE", "an interpreter that has the engine"),
+    ("time_limit=900", "seconds that an engine may take to answer"),
+    ("fusion=true", "tvm: whether operators are merged"),
     ("evaluates=, batch_size=, evaluate.batches=, task.NAME=", "as in evaluate"),
 )
 

@@ -111,7 +111,7 @@ def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, An
     from accel.export.proof.torch_reference import TorchReference
 
     source = find_weights(path, settings.pop("weights", None))
-    build = {name: settings.pop(name) for name in ("dynamic", "preprocess", "opset") if name in settings}
+    build = {name: settings.pop(name) for name in ("dynamic", "preprocess", "opset", "fusion") if name in settings}
     reference = TorchReference(request, source, TaskRecord.read(folder))
     return Exporter(reference, ExportSettings(**build, proof=ProofSettings(**settings)), folder)
 

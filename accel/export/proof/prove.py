@@ -16,6 +16,7 @@ from accel.export.proof.compared_model import ComparedModel
 from accel.export.proof.latency import measure_latency
 from accel.export.proof.proof import Latency, Proof
 from accel.export.proof.torch_reference import TorchReference
+from accel.export.runtime.engine_process import TIME_LIMIT
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
 
@@ -35,7 +36,9 @@ class ProofSettings:
     threads: int = 1
     """Processor threads of a call, for timing."""
     python: str | None = None
-    """The interpreter that runs the files; None for this one."""
+    """The interpreter that has the engine; None for this one."""
+    time_limit: float = TIME_LIMIT
+    """Seconds in which an engine must have built, loaded or run the files."""
 
 
 def prove(
@@ -56,7 +59,7 @@ def prove(
     """
     normalisation = PixelNormalisation.of(reference.request.task.normalisation)
     try:
-        with RuntimeProcess(card.target, folder, settings.threads, settings.python, card.variant) as process:
+        with RuntimeProcess(card.target, folder, settings.threads, settings.python, card.variant, settings.time_limit) as process:
             exported = ExportedModel(card, process, normalisation)
             compared: list[ComparedModel] = []
 

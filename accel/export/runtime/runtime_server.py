@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from accel.export.all_targets import make_target
+from accel.export.runtime.failure_reason import failure_answer
 
 __all__ = ["main", "versions_of"]
 
@@ -20,18 +21,15 @@ def main() -> None:
     The arguments: the file number of the connection, the target, its variant, the folder, the threads.
 
     A call is `(inputs, repeats)`, and is answered with `("done", outputs, seconds of all repeats, bytes of memory)`. The first
-    message is `("ready", versions)`, or `("missing", package)`. An error is `("failed", text)`.
+    message is `("ready", versions)`. An error is answered as `failure_answer` does.
     """
     number, name, variant, folder, threads = sys.argv[1:]
     connection = Connection(int(number))
     target = make_target(name, {"variant": variant})
     try:
         run = target.load(Path(folder), int(threads))
-    except ModuleNotFoundError as error:
-        connection.send(("missing", error.name or str(error)))
-        return
     except Exception as error:  # of the engine, whatever it is: the file may be anything
-        connection.send(("failed", _text(error)))
+        connection.send(failure_answer(error))
         return
     connection.send(("ready", versions_of(target.distributions)))
     while True:
@@ -45,7 +43,7 @@ def main() -> None:
                 outputs = run(inputs)
             seconds = perf_counter() - began
         except Exception as error:
-            connection.send(("failed", _text(error)))
+            connection.send(failure_answer(error))
         else:
             connection.send(("done", outputs, seconds, _memory()))
 
@@ -59,10 +57,6 @@ def versions_of(distributions: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _text(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def _memory() -> int:

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.export.target import Arrays, Runner, Target
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from accel.export.example import Example
+from accel.export.target import Arrays, Runner
+from accel.export.targets.converted_target import FromOnnx
 
 __all__ = ["Mnn"]
 
 
 @dataclass
-class Mnn(Target):
+class Mnn(FromOnnx):
     """Alibaba's engine for phones, by way of an ONNX file.
 
     Its command `mnnconvert` installs a package and reports its use to a server, so the function behind it is called.
@@ -34,23 +29,15 @@ class Mnn(Target):
     file: ClassVar[str] = "model.mnn"
     about: ClassVar[str] = "for phones"
     extra: ClassVar[str] = "export-mnn"
-    builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "MNN")
+    builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("MNN",)
     distributions: ClassVar[tuple[str, ...]] = ("MNN", "onnx", "onnxscript")
 
-    opset: int = 20
-    """Version of the operators in the ONNX file that it is made of."""
-
-    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
+    def convert(self, source: Path, folder: Path) -> None:
         import _tools
 
-        from accel.export.targets.onnx import write_onnx
-
-        with TemporaryDirectory() as aside:
-            source = Path(aside, "model.onnx")
-            write_onnx(model, example, source, self.opset)
-            words = ["x", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(folder / self.file), "--bizCode", "accel"]
-            _tools.mnnconvert(words)
+        words = ["x", "-f", "ONNX", "--modelFile", str(source / "model.onnx"), "--MNNModel", str(folder / self.file)]
+        _tools.mnnconvert([*words, "--bizCode", "accel"])
         if not (folder / self.file).is_file():
             raise RuntimeError("mnnconvert wrote no file")
 

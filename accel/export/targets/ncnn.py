@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.export.target import Arrays, Runner, Target
+from accel.export.target import Arrays, Runner
+from accel.export.targets.converted_target import ConvertedTarget
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Ncnn"]
 
 
-class Ncnn(Target):
+class Ncnn(ConvertedTarget):
     """Tencent's engine for phones, by way of a traced module and pnnx. It has no dimension for a batch: a call takes one sample.
 
     Source: https://github.com/Tencent/ncnn; https://github.com/pnnx/pnnx.
@@ -31,26 +31,29 @@ class Ncnn(Target):
     file: ClassVar[str] = "model.ncnn.param"
     about: ClassVar[str] = "for phones, one sample at a time"
     extra: ClassVar[str] = "export-ncnn"
-    builds_with: ClassVar[tuple[str, ...]] = ("pnnx",)
+    converts_with: ClassVar[tuple[str, ...]] = ("pnnx",)
     runs_with: ClassVar[tuple[str, ...]] = ("ncnn",)
     distributions: ClassVar[tuple[str, ...]] = ("ncnn", "pnnx")
     batch: ClassVar[int | None] = 1
 
-    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
-        import pnnx
+    def prepare(self, model: nn.Module, example: Example, folder: Path) -> None:
         import torch
 
         from accel.export.traced import traced_module
 
-        shapes = ",".join(f"[{','.join(map(str, one.shape))}]{PNNX_TYPES[str(one.dtype)]}" for one in example.inputs)
-        with TemporaryDirectory() as aside:
-            torch.jit.save(traced_module(model, example), str(Path(aside, "model.pt")))
-            command = [pnnx.EXEC_PATH, "model.pt", f"inputshape={shapes}", "fp16=0"]
-            done = subprocess.run(command, cwd=aside, capture_output=True, text=True, check=False)
-            for name in (self.file, "model.ncnn.bin"):
-                if not Path(aside, name).is_file():
-                    raise RuntimeError(f"pnnx ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")
-                (folder / name).write_bytes(Path(aside, name).read_bytes())
+        torch.jit.save(traced_module(model, example), str(folder / "model.pt"))
+        shapes = (f"[{','.join(map(str, one.shape))}]{PNNX_TYPES[str(one.dtype)]}" for one in example.inputs)
+        (folder / "shapes").write_text(",".join(shapes))
+
+    def convert(self, source: Path, folder: Path) -> None:
+        import pnnx
+
+        command = [pnnx.EXEC_PATH, "model.pt", f"inputshape={(source / 'shapes').read_text()}", "fp16=0"]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        for name in (self.file, "model.ncnn.bin"):
+            if not (source / name).is_file():
+                raise RuntimeError(f"pnnx ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")
+            (folder / name).write_bytes((source / name).read_bytes())
 
     def load(self, folder: Path, threads: int) -> Runner:
         import ncnn

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from accel.export.target import Arrays, Runner, Target
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from accel.export.example import Example
+from accel.export.target import Arrays, Runner
+from accel.export.targets.converted_target import FromOnnx
 
 __all__ = ["OpenVino"]
 
 
 @dataclass
-class OpenVino(Target):
+class OpenVino(FromOnnx):
     """Intel's engine, by way of an ONNX file. It computes in float32; by itself it takes bfloat16 where the processor has it.
 
     Source: https://docs.openvino.ai. The file is read and not converted by `openvino.convert_model`, which reports its use to
@@ -32,22 +27,14 @@ class OpenVino(Target):
     file: ClassVar[str] = "model.xml"
     about: ClassVar[str] = "Intel's engine"
     extra: ClassVar[str] = "export-openvino"
-    builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "openvino")
+    builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("openvino",)
     distributions: ClassVar[tuple[str, ...]] = ("openvino", "onnx", "onnxscript")
 
-    opset: int = 20
-    """Version of the operators in the ONNX file that it is made of."""
-
-    def build(self, model: nn.Module, example: Example, folder: Path) -> None:
+    def convert(self, source: Path, folder: Path) -> None:
         import openvino
 
-        from accel.export.targets.onnx import write_onnx
-
-        with TemporaryDirectory() as aside:
-            source = Path(aside, "model.onnx")
-            write_onnx(model, example, source, self.opset)
-            openvino.save_model(openvino.Core().read_model(source), folder / self.file, compress_to_fp16=False)
+        openvino.save_model(openvino.Core().read_model(source / "model.onnx"), folder / self.file, compress_to_fp16=False)
 
     def load(self, folder: Path, threads: int) -> Runner:
         import openvino

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +25,7 @@ from accel.export.exporter import Exporter
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.runtime.open_export import opened_export
 from accel.export.tensor_info import TensorInfo
-from tests.support.exported_runs import UNTIMED, make_exporter, skip_missing
+from tests.support.exported_runs import UNTIMED, make_exporter, python_of, skip_missing
 
 pytestmark = pytest.mark.slow
 
@@ -55,12 +58,23 @@ FAULTS: dict[str, Callable[[Exporter], None]] = {
 }
 
 
-CASES = [*(("onnx", fault) for fault in FAULTS), *((name, "a weight is another") for name in TARGETS if name != "onnx")]
+def marked(name: str, *words: str) -> Any:
+    """A case of a target; `engine` where its engine lives in an environment of its own."""
+    return pytest.param(name, *words, marks=[pytest.mark.engine] if target_class(name).lives_apart else [])
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_what_is_exported_is_what_was_trained(name: str, exporter: Exporter) -> None:
+CASES = [*(("onnx", fault) for fault in FAULTS), *(marked(name, "a weight is another") for name in TARGETS if name != "onnx")]
+
+
+def given_engine(exporter: Exporter, name: str) -> None:
+    """Let an exporter have the interpreter that has the engine of a target; skip if there is none."""
     skip_missing(name)
+    exporter.settings = replace(exporter.settings, proof=replace(exporter.settings.proof, python=python_of(name)))
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in TARGETS])
+def test_what_is_exported_is_what_was_trained(name: str, exporter: Exporter) -> None:
+    given_engine(exporter, name)
     outcome = exporter.export(name)
     assert outcome.status == "holds", outcome.reason
     proof, folder = outcome.proof, outcome.folder
@@ -81,7 +95,7 @@ def test_what_is_exported_is_what_was_trained(name: str, exporter: Exporter) -> 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
 def test_what_computes_something_else_is_refused(name: str, fault: str, exporter: Exporter) -> None:
-    skip_missing(name)
+    given_engine(exporter, name)
     FAULTS[fault](exporter)
     outcome = exporter.export(name)
     assert outcome.status == "refused"
@@ -203,3 +217,35 @@ def test_a_text_of_any_length(name: str, tmp_path: Path) -> None:
         for shape in ((1, 3), (5, 16)):
             tokens = torch.randint(256, shape)
             assert torch.allclose(model(tokens), exporter.reference.model(tokens), atol=1e-5)
+
+
+def test_tensorrt_is_written_and_not_run_without_its_gpu(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_missing("onnx")
+    monkeypatch.setattr("ctypes.CDLL", refused)
+    outcome = exporter.export("tensorrt")
+    assert (outcome.status, outcome.proof) == ("not run", None)
+    assert "needs a CUDA device to run" in outcome.reason
+    assert outcome.folder is not None
+    card = Card.read(outcome.folder)
+    assert (card.proof, set(card.files)) == ({}, {"model.onnx", "build_engine.py"})
+    with pytest.raises(ConfigError, match="target=tensorrt needs the package tensorrt"):
+        exporter.check(outcome.folder)
+    program = [sys.executable, str(outcome.folder / "build_engine.py")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
+    assert "No module named 'tensorrt'" in done.stderr
+
+
+def refused(*_: object) -> None:
+    raise OSError("there is no such library")
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("fusion", [True, False])
+def test_tvm_merges_operators_where_it_is_told_to(fusion: bool, exporter: Exporter) -> None:
+    given_engine(exporter, "tvm")
+    exporter.settings = replace(exporter.settings, fusion=fusion)
+    outcome = exporter.export("tvm")
+    assert outcome.status == "holds", outcome.reason
+    assert outcome.folder is not None
+    names = (outcome.folder / "model.so").read_bytes()
+    assert (b"fused_" in names) == fusion
