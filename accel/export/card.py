@@ -32,10 +32,10 @@ class Card:
     """`sha256` and `bytes` of each file, by its name."""
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
-    keywords: list[str]
-    """Names of the last inputs, those that the model is given by keyword."""
-    structure: str
-    """How the outputs stand in what the model returns (`torch.utils._pytree`)."""
+    arguments: list[Any]
+    """How the inputs stand in what the model is given (`accel.export.call.structured_values`)."""
+    structure: list[Any]
+    """How the outputs stand in what the model returns."""
     batch: int | None
     """Samples that a call takes; null for any number."""
     normalisation: dict[str, list[float]] | None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from accel.export.dynamic_sizes import Dynamic
 from accel.export.proof.prove import ProofSettings
+from accel.values import Count
 
 __all__ = ["ExportSettings"]
 
@@ -18,6 +19,6 @@ class ExportSettings:
     """Which sizes may change from call to call."""
     preprocess: bool = False
     """Whether the graph takes 8-bit pictures and normalises them."""
-    opset: int | None = None
+    opset: Count | None = None
     """Version of the operators of ONNX; None for that of the target."""
     proof: ProofSettings = field(default_factory=ProofSettings)

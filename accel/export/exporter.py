@@ -11,6 +11,7 @@ from accel.checkpoints.identity import versions
 from accel.engine.loading.predict import class_names
 from accel.errors import ConfigError
 from accel.export.all_targets import make_target, target_class
+from accel.export.call.sound_model import require_sound
 from accel.export.card import Card, file_facts
 from accel.export.consumer import write_consumer
 from accel.export.example import Example, make_example
@@ -53,14 +54,14 @@ class Exporter:
     run: Path
 
     def __post_init__(self) -> None:
-        call = self.reference.call
         self.normalisation = PixelNormalisation.of(self.reference.request.task.normalisation)
         if self.settings.preprocess and self.normalisation is None:
             raise ConfigError(
                 f"preprocess=true: {type(self.reference.request.task).__name__} has no normalisation of pictures to put into the "
                 "graph; leave it out, or give the task one: normalisation = {'mean': [...], 'std': [...]}"
             )
-        self.model = shipped_model(self.reference.model, self.reference.source.structure, call.inputs, tuple(call.kwargs))
+        require_sound(self.reference.model, self.reference.call)
+        self.model = shipped_model(self.reference.model, self.reference.source.structure, self.reference.call)
 
     def export(self, name: str) -> ExportOutcome:
         """Export to a target: built, loaded anew, proven, and put in its place if it holds.
@@ -119,7 +120,7 @@ class Exporter:
         known = versions(torch.device("cpu"))
         return Card(
             target=target.name, file=target.file, files=file_facts(folder), inputs=list(example.input_infos),
-            outputs=list(example.output_infos), keywords=list(example.keywords), structure=example.structure,
+            outputs=list(example.output_infos), arguments=example.arguments, structure=example.structure,
             batch=target.batch or (1 if self.settings.dynamic == "none" else None),
             normalisation=None if self.normalisation is None else self.normalisation.as_dict(),
             preprocessing="graph" if self.settings.preprocess else "caller",

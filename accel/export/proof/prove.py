@@ -18,6 +18,7 @@ from accel.export.proof.proof import Latency, Proof
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.values import Count, Fraction, NonNegative, Positive
 
 __all__ = ["ProofSettings", "prove"]
 
@@ -26,13 +27,13 @@ __all__ = ["ProofSettings", "prove"]
 class ProofSettings:
     """How an export is proven."""
 
-    tolerance: float | None = None
+    tolerance: Positive | None = None
     """Largest difference that is right, as a share of the largest output; None for that of the target."""
-    agreement: float = 1.0
+    agreement: Fraction = 1.0
     """Smallest share of rows whose largest score is in the same place."""
-    seconds: float = 4.0
+    seconds: NonNegative = 4.0
     """Of timing, for each target, about; 0 for none."""
-    threads: int = 1
+    threads: Count = 1
     """Processor threads of a call, for timing."""
     python: str | None = None
     """The interpreter that runs the files; None for this one."""
