@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.compose.compose import compose
 from accel.cli.doctor.doctor_console import announced
 from accel.cli.exit_codes import FAILED
 from accel.cli.export.export_command import KINDS
-from accel.cli.saved.evaluation_console import config_folder, refuse_idle, refuse_mistyped
-from accel.cli.saved.saved_request import saved_request
+from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
 from accel.errors import ConfigError, Sentence
 from accel.export.all_targets import TARGETS
 from accel.export.run.export_table import export_table
@@ -33,6 +31,8 @@ __all__ = ["HEEDED", "run_export"]
 
 HEEDED = ("batch_size", "seed", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an export heeds."""
+FIX = "export it in Python, with a trainer made like the one of the run: accel.export({run}, task=TRAINER)"
+"""What to do with a run whose task cannot be made again."""
 
 
 def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -47,16 +47,15 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     Raises:
         ConfigError: if anything cannot work.
     """
-    folder = config_folder(path)
-    refuse_mistyped(overrides, "export", KINDS)
-    config = compose(overrides, config_path=str(folder))
-    refuse_idle(config, overrides, "an export, which is proven on the CPU", HEEDED)
+    folder = folder_of_run(path)
     names = asked_targets(settings.pop("target", None), args.check)
     refuse_missing(names, settings.get("python"))
+    asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     try:
+        request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
         with StopSignals(at_once=True), announced("exporting") as announce:  # what is half written is taken away
             announce("the torch model, evaluated")
-            exporter = make_exporter(path, folder, saved_request(config, settings.pop("evaluates", None)), settings)
+            exporter = make_exporter(path, folder, request, settings)
             outcomes = _check(exporter, Path(args.check), announce) if args.check else export_each(exporter, names, announce)
     except Sentence:
         raise
