@@ -25,6 +25,9 @@ def fix_parametrised(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if parametrize.is_parametrized(module):
+            kind = type(module)  # one for a module and its copies, from which removing takes the weight's property away
+            own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+            module.__class__ = type(kind.__name__, kind.__bases__, own)
             for name in list(getattr(module, "parametrizations", {})):
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
                 count += 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from accel.errors import ConfigError
 from accel.export.all_targets import TARGETS
+from accel.export.call.card_check import is_card
 from accel.export.quantisation.variant import Variant
 from accel.export.tensor_info import TensorInfo
 from accel.system import atomic_files
@@ -77,10 +78,10 @@ class Card:
             if schema == SCHEMA:
                 tensors = {name: [TensorInfo(**one | {"shape": tuple(one["shape"])}) for one in content[name]] for name in TENSORS}
                 card = cls(**content | tensors)
-                if card.target in TARGETS and card.file in card.files and card.inputs and isinstance(card.proof, dict):
+                if card.target in TARGETS and is_card(card):
                     return card
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError):
             raise ConfigError(f"{file} is damaged; export the run again") from None
         raise ConfigError(f"{file} is of another accel (its schema is {schema}, and {SCHEMA} is read here); export the run again")
 

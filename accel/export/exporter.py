@@ -12,7 +12,7 @@ from accel.engine.loading.predict import class_names
 from accel.errors import ConfigError
 from accel.export.all_targets import make_target, target_class
 from accel.export.call.sound_model import require_sound
-from accel.export.card import Card, file_facts
+from accel.export.card import CARD, Card, file_facts
 from accel.export.consumer import write_consumer
 from accel.export.example import Example, make_example
 from accel.export.export_outcome import ExportOutcome
@@ -20,7 +20,7 @@ from accel.export.export_settings import ExportSettings
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.proof import Proof
-from accel.export.proof.prove import prove
+from accel.export.proof.prove import model_bytes, prove
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.replaced_folder import replacing_folder
 from accel.export.shipped_model import shipped_model
@@ -74,14 +74,19 @@ class Exporter:
             return ExportOutcome(name, "not run", missing)
         folder = self.run / EXPORTS / name
         try:
-            with replacing_folder(folder, "export") as new:
-                proof = self._build(target, new)
+            with replacing_folder(folder, CARD, "export") as new:
+                try:
+                    proof = self._build(target, new)
+                except ConfigError:
+                    disk_errors.require_room(new, model_bytes(self.model))
+                    raise
                 if not proof.holds:
                     raise Refused
         except Refused:
             return ExportOutcome(name, "refused", "; ".join(proof.problems), proof)
         except OSError as error:
-            raise ConfigError(f"{folder} cannot be written ({disk_errors.disk_reason(error)}); make room") from None
+            where, reason = error.filename or folder, disk_errors.disk_reason(error)
+            raise ConfigError(f"{where} cannot be written ({reason}); {disk_errors.remedy(error)} its disk") from None
         return ExportOutcome(name, "holds", "", proof, folder)
 
     def check(self, folder: Path) -> ExportOutcome:

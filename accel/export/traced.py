@@ -71,16 +71,19 @@ def _without_logs() -> Iterator[None]:
 
 @contextmanager
 def _without_output() -> Iterator[None]:
-    """Let nothing be printed meanwhile: MNN's converter writes to the process's own output, past Python."""
-    sys.stdout.flush()
-    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
+    """Let nothing be printed meanwhile: MNN's converter and torch.export write to the process's own output, past Python."""
+    streams = {1: sys.stdout, 2: sys.stderr}
+    kept, nothing = {number: os.dup(number) for number in streams}, os.open(os.devnull, os.O_WRONLY)
+    for number, stream in streams.items():
+        stream.flush()
+        os.dup2(nothing, number)
     try:
         yield
     finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        for number, stream in streams.items():
+            stream.flush()
+            os.dup2(kept[number], number)
+            os.close(kept[number])
         os.close(nothing)
 
 
@@ -91,6 +94,8 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 3]
     first = " ".join(lines[:1] + [line for line in lines[1:] if line.startswith("- ")][:1]) or type(error).__name__
     first = first.replace(MORE, "")
+    if "data-dependent" in first:
+        first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
     places = [match for one in texts for match in USER_LINE.findall(one)] or _frames(error)
     if not places:
         return first[:300]

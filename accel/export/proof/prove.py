@@ -20,7 +20,7 @@ from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
 from accel.values import Count, Fraction, NonNegative, Positive
 
-__all__ = ["ProofSettings", "prove"]
+__all__ = ["ProofSettings", "model_bytes", "prove"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def prove(
     return Proof(
         split, sum(counts) if counts else None, known.largest, known.share, known.mean, known.place, known.agreement,
         reference.evaluation.metrics, evaluation.metrics, tolerance if settings.tolerance is None else settings.tolerance,
-        settings.agreement, sum(facts["bytes"] for facts in card.files.values()), _bytes(reference.model), memory, latency,
+        settings.agreement, sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory, latency,
         changed_files(folder, card.files),
     )  # fmt: skip
 
@@ -97,6 +97,7 @@ def _first(inputs: Sequence[Tensor], count: int) -> list[Tensor]:
     return [one[torch.arange(count) % samples] if one.dim() and len(one) == samples else one for one in inputs]
 
 
-def _bytes(model: nn.Module) -> int:
+def model_bytes(model: nn.Module) -> int:
+    """Return the bytes of the weights and buffers of a model, each counted once."""
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
