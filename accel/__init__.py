@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from accel.engine.loading.load import load
     from accel.engine.objectives.minimize import Minimize
     from accel.errors import ConfigError, Interrupted
+    from accel.export.run.export_run import export_run as export
     from accel.report.html.write_report import write_report as report
     from accel.trainer import Trainer
 
@@ -43,6 +44,7 @@ __all__ = [
     "advise",
     "compose",
     "doctor",
+    "export",
     "load",
     "report",
 ]
@@ -61,6 +63,8 @@ LAZY_MODULES = {
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
 PUBLIC_MODULES = ("data", "diagnose", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
 """Public modules and packages, imported when one is first asked for: `import accel; accel.optim.LAMB`."""
+CALLABLE_PACKAGES = ("export", "report")
+"""Packages that are called as functions of their names (`accel.system.calls.callable_package`)."""
 
 
 class OldPaths:
@@ -82,7 +86,7 @@ if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sy
 
 def __getattr__(name: str) -> Any:
     """Return a public name from its module, or a public module. Raise AttributeError if there is none of that name."""
-    if name in PUBLIC_MODULES or name == "report":  # that package is called as a function
+    if name in PUBLIC_MODULES or name in CALLABLE_PACKAGES:
         return import_module(f"accel.{name}")
     if name in LAZY_MODULES:
         return getattr(import_module(LAZY_MODULES[name]), name)

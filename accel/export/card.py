@@ -10,6 +10,7 @@ from typing import Any
 
 from accel.errors import ConfigError
 from accel.export.all_targets import TARGETS
+from accel.export.call.card_check import is_card
 from accel.export.quantisation.variant import Variant
 from accel.export.tensor_info import TensorInfo
 from accel.system import atomic_files
@@ -32,10 +33,10 @@ class Card:
     """`sha256` and `bytes` of each file, by its name."""
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
-    keywords: list[str]
-    """Names of the last inputs, those that the model is given by keyword."""
-    structure: str
-    """How the outputs stand in what the model returns (`torch.utils._pytree`)."""
+    arguments: list[Any]
+    """How the inputs stand in what the model is given (`accel.export.call.structured_values`)."""
+    structure: list[Any]
+    """How the outputs stand in what the model returns."""
     batch: int | None
     """Samples that a call takes; null for any number."""
     normalisation: dict[str, list[float]] | None
@@ -77,10 +78,10 @@ class Card:
             if schema == SCHEMA:
                 tensors = {name: [TensorInfo(**one | {"shape": tuple(one["shape"])}) for one in content[name]] for name in TENSORS}
                 card = cls(**content | tensors)
-                if card.target in TARGETS and card.file in card.files and card.inputs and isinstance(card.proof, dict):
+                if card.target in TARGETS and is_card(card):
                     return card
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError):
             raise ConfigError(f"{file} is damaged; export the run again") from None
         raise ConfigError(f"{file} is of another accel (its schema is {schema}, and {SCHEMA} is read here); export the run again")
 

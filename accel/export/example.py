@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten_with_path, treespec_dumps
 
-from accel.errors import ConfigError, describe
+from accel.errors import ConfigError
+from accel.export.call.structured_values import PlacedTensor, ValueStructure, join_tensors, split_tensors
 from accel.export.dynamic_sizes import Dynamic
 from accel.export.tensor_info import TensorInfo
 
-__all__ = ["SAMPLES", "Example", "ModelCall", "make_example"]
+__all__ = ["GIVEN", "RETURNED", "SAMPLES", "Example", "ModelCall", "call_with", "make_example"]
+
+GIVEN, RETURNED = "the task gives its model", "the model returns"
+"""How sentences on what no file keeps begin."""
 
 SAMPLES = 4
 """Samples of an example, at most: a graph does not depend on their number. One would be taken for a constant."""
@@ -23,22 +27,21 @@ SAMPLES = 4
 
 @dataclass(frozen=True)
 class ModelCall:
-    """The tensors that a task gives to its model in one call, and what comes out."""
+    """What a task gives to its model in one call, and what comes out."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     output: Any
 
+    @cached_property
+    def split(self) -> tuple[list[PlacedTensor], ValueStructure]:
+        """The tensors that are given, in order, and what stands around them. Raise ConfigError for what no file keeps."""
+        return split_tensors((self.args, dict(self.kwargs)), GIVEN)
+
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The inputs, those by keyword last. Raise ConfigError if one is no tensor."""
-        values = (*self.args, *self.kwargs.values())
-        if wrong := [value for value in values if not isinstance(value, Tensor)]:
-            raise ConfigError(
-                f"the task gives {describe(wrong[0])} to its model, and an exported file takes tensors alone; let the model's "
-                "forward take tensors, and keep what else it needs as attributes"
-            )
-        return values
+        """The tensors that are given, those by keyword last."""
+        return tuple(one.tensor for one in self.split[0])
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,21 @@ class Example:
     inputs: tuple[Tensor, ...]
     input_infos: tuple[TensorInfo, ...]
     output_infos: tuple[TensorInfo, ...]
-    keywords: tuple[str, ...]
-    """Names of the last inputs, those that the model is given by keyword."""
-    structure: str
-    """How the outputs stand in what the model returns, as `torch.utils._pytree` writes it down."""
+    arguments: ValueStructure
+    """How the inputs stand in what the model is given: a tuple of its arguments, and a dict of those by keyword."""
+    structure: ValueStructure
+    """How the outputs stand in what the model returns."""
 
     @property
     def dynamic_dims(self) -> tuple[dict[int, str], ...]:
         """The dimensions of each input that may have another size, with their names."""
         return tuple({place: size for place, size in enumerate(info.shape) if isinstance(size, str)} for info in self.input_infos)
+
+
+def call_with(model: Callable[..., Any], arguments: ValueStructure, inputs: Sequence[Any]) -> Any:
+    """Return what a model makes of inputs that stand in its arguments as `arguments` says."""
+    args, kwargs = join_tensors(arguments, inputs)
+    return model(*args, **kwargs)
 
 
 def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int | None) -> Example:
@@ -69,7 +78,7 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
         batch: samples of each call, for an engine that takes no other number; None for any.
 
     Raises:
-        ConfigError: for inputs or outputs that are no tensors.
+        ConfigError: for inputs or outputs that no file keeps.
     """
     inputs = call.inputs
     samples = len(inputs[0]) if inputs and inputs[0].dim() else 0
@@ -79,15 +88,15 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
     rows = torch.arange(count) % samples
     inputs = tuple(value[rows].contiguous() if value.dim() and len(value) == samples else value for value in inputs)
     sizes = _sizes(inputs, dynamic, batch)
+    placed, arguments = call.split
     with torch.no_grad():
-        output = model(*inputs[: len(call.args)], **dict(zip(call.kwargs, inputs[len(call.args) :], strict=True)))
-    paths, spec = tree_flatten_with_path(output)
-    if wrong := [leaf for _, leaf in paths if not isinstance(leaf, Tensor)]:
-        raise ConfigError(f"the model returns {describe(wrong[0])}, and an exported file returns tensors alone")
-    names = ["output"] if len(paths) == 1 else [_name(path, place) for place, (path, _) in enumerate(paths)]
+        outputs, structure = split_tensors(call_with(model, arguments, inputs), RETURNED)
+    if not outputs:
+        raise ConfigError(f"{RETURNED} no tensor, so there is nothing to export")
+    names = ["output"] if len(outputs) == 1 else [_name(one.path, place) for place, one in enumerate(outputs)]
     return Example(
-        inputs, _infos(_input_names(model, call), inputs, sizes), _infos(names, [leaf for _, leaf in paths], sizes),
-        tuple(call.kwargs), treespec_dumps(spec),
+        inputs, _infos(_input_names(model, placed), inputs, sizes), _infos(_once(names), [one.tensor for one in outputs], sizes),
+        arguments, structure,
     )  # fmt: skip
 
 
@@ -112,14 +121,23 @@ def _infos(names: Sequence[str], tensors: Sequence[Tensor], sizes: Mapping[int, 
     return tuple(infos)
 
 
-def _input_names(model: nn.Module, call: ModelCall) -> list[str]:
-    """Return the names of the inputs: those of the arguments of `forward`."""
+def _input_names(model: nn.Module, placed: Sequence[PlacedTensor]) -> list[str]:
+    """Return the names of the inputs: those of the arguments of `forward`, or the keys under which they are given in these."""
     known = signature(model.forward).parameters.values()
     plain = [one.name for one in known if one.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
-    return [plain[place] if place < len(plain) else f"input_{place}" for place in range(len(call.args))] + list(call.kwargs)
+    names = []
+    for place, one in enumerate(placed):
+        by_keyword, number, *inner = one.path
+        name = _name(tuple(inner), place) if inner else number if by_keyword else plain[number] if number < len(plain) else None
+        names.append(f"input_{place}" if name is None or (inner and not isinstance(inner[-1], str)) else name)
+    return _once(names)
 
 
 def _name(path: tuple[Any, ...], place: int) -> str:
     """Return the name of an output among several: the key that it has in a dict, else its place."""
-    key = getattr(path[-1], "key", None) if path else None
-    return key if isinstance(key, str) else f"output_{place}"
+    return path[-1] if path and isinstance(path[-1], str) else f"output_{place}"
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    """Return names each of which is there once: an engine tells its inputs and outputs apart by them."""
+    return [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)]

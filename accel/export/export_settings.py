@@ -7,6 +7,7 @@ from typing import Any
 
 from accel.export.dynamic_sizes import Dynamic
 from accel.export.proof.prove import ProofSettings
+from accel.values import Count
 
 __all__ = ["ExportSettings"]
 
@@ -19,7 +20,7 @@ class ExportSettings:
     """Which sizes may change from call to call."""
     preprocess: bool = False
     """Whether the graph takes 8-bit pictures and normalises them."""
-    opset: int | None = None
+    opset: Count | None = None
     """Version of the operators of ONNX; None for that of the target."""
     fusion: bool | None = None
     """Whether a compiler merges operators, where a target can be told; None for what it does by itself."""

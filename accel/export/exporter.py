@@ -11,7 +11,8 @@ from accel.checkpoints.identity import versions
 from accel.engine.loading.predict import class_names
 from accel.errors import ConfigError
 from accel.export.all_targets import make_target, target_class
-from accel.export.card import Card, file_facts
+from accel.export.call.sound_model import require_sound
+from accel.export.card import CARD, Card, file_facts
 from accel.export.consumer import write_consumer
 from accel.export.example import Example, make_example
 from accel.export.export_outcome import ExportOutcome
@@ -19,7 +20,7 @@ from accel.export.export_settings import ExportSettings
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.proof import Proof
-from accel.export.proof.prove import prove
+from accel.export.proof.prove import model_bytes, prove
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.replaced_folder import replacing_folder
 from accel.export.shipped_model import shipped_model
@@ -37,6 +38,10 @@ EXPORTS = "export"
 class Refused(Exception):
     """An export that does not hold. Raised so that its files are taken away."""
 
+    def __init__(self, proof: Proof) -> None:
+        super().__init__()
+        self.proof = proof
+
 
 @dataclass
 class Exporter:
@@ -53,14 +58,14 @@ class Exporter:
     run: Path
 
     def __post_init__(self) -> None:
-        call = self.reference.call
         self.normalisation = PixelNormalisation.of(self.reference.request.task.normalisation)
         if self.settings.preprocess and self.normalisation is None:
             raise ConfigError(
                 f"preprocess=true: {type(self.reference.request.task).__name__} has no normalisation of pictures to put into the "
                 "graph; leave it out, or give the task one: normalisation = {'mean': [...], 'std': [...]}"
             )
-        self.model = shipped_model(self.reference.model, self.reference.source.structure, call.inputs, tuple(call.kwargs))
+        require_sound(self.reference.model, self.reference.call)
+        self.model = shipped_model(self.reference.model, self.reference.source.structure, self.reference.call)
 
     def export(self, name: str) -> ExportOutcome:
         """Export to a target: built, loaded anew, proven, and put in its place if it holds.
@@ -73,23 +78,20 @@ class Exporter:
             return ExportOutcome(name, "not run", missing)
         folder = self.run / EXPORTS / name
         try:
-            with replacing_folder(folder, "export") as new:
-                card, example = self._build(target, new)
-                if reason := target.cannot_run():
-                    card.write(new)
-                else:
-                    proof = self._prove(new, card, example)
-                    if not proof.holds:
-                        raise Refused
-                    card.proof = proof.as_dict()
-                    card.write(new)
-        except Refused:
-            return ExportOutcome(name, "refused", "; ".join(proof.problems), proof)
+            with replacing_folder(folder, CARD, "export") as new:
+                try:
+                    proof, reason = self._proven_build(target, new)
+                except ConfigError:
+                    disk_errors.require_room(new, model_bytes(self.model))
+                    raise
+                if proof is not None and not proof.holds:
+                    raise Refused(proof)
+        except Refused as refusal:
+            return ExportOutcome(name, "refused", "; ".join(refusal.proof.problems), refusal.proof)
         except OSError as error:
-            raise ConfigError(f"{folder} cannot be written ({disk_errors.disk_reason(error)}); make room") from None
-        if reason:
-            return ExportOutcome(name, "not run", reason, None, folder)
-        return ExportOutcome(name, "holds", "", proof, folder)
+            where, reason = error.filename or folder, disk_errors.disk_reason(error)
+            raise ConfigError(f"{where} cannot be written ({reason}); {disk_errors.remedy(error)} its disk") from None
+        return ExportOutcome(name, "not run" if reason else "holds", reason, proof, folder)
 
     def check(self, folder: Path) -> ExportOutcome:
         """Prove the export in a folder, which is left as it is. Raise ConfigError if it is none, or cannot be run."""
@@ -97,6 +99,15 @@ class Exporter:
         example = self._example(card.batch)
         proof = self._prove(folder, card, example)
         return ExportOutcome(card.target, "holds" if proof.holds else "refused", "; ".join(proof.problems), proof, folder)
+
+    def _proven_build(self, target: Target, folder: Path) -> tuple[Proof | None, str]:
+        """Write files with their card into a folder. Return their proof, or None and why they cannot be run here."""
+        card, example = self._build(target, folder)
+        reason = target.cannot_run()
+        proof = None if reason else self._prove(folder, card, example)
+        card.proof = {} if proof is None else proof.as_dict()
+        card.write(folder)
+        return proof, reason
 
     def _build(self, target: Target, folder: Path) -> tuple[Card, Example]:
         """Write files into a folder, and return their card and the call that they were made by."""
@@ -123,7 +134,7 @@ class Exporter:
         known = versions(torch.device("cpu"))
         return Card(
             target=target.name, file=target.file, files=file_facts(folder), inputs=list(example.input_infos),
-            outputs=list(example.output_infos), keywords=list(example.keywords), structure=example.structure,
+            outputs=list(example.output_infos), arguments=example.arguments, structure=example.structure,
             batch=target.batch or (1 if self.settings.dynamic == "none" else None),
             normalisation=None if self.normalisation is None else self.normalisation.as_dict(),
             preprocessing="graph" if self.settings.preprocess else "caller",

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from accel.export.example import Example
+from accel.export.call.structured_values import split_tensors
+from accel.export.example import RETURNED, Example, call_with
 from accel.export.pixel_normalisation import PixelNormalisation
 
 __all__ = ["GraphModule"]
@@ -25,7 +25,7 @@ class GraphModule(nn.Module):
 
     def __init__(self, model: nn.Module, example: Example, normalisation: PixelNormalisation | None = None) -> None:
         super().__init__()
-        self.model, self.keywords = model, example.keywords
+        self.model, self.arguments = model, example.arguments
         self.has_normalisation = normalisation is not None
         scale, shift = normalisation.constants() if normalisation is not None else (torch.ones(()), torch.zeros(()))
         if self.has_normalisation:
@@ -38,7 +38,6 @@ class GraphModule(nn.Module):
             own: Any = self
             pictures = inputs[0].permute(0, 3, 1, 2).to(torch.float32)
             inputs = (torch.addcmul(own.shift, pictures, own.scale), *inputs[1:])
-        positional = len(inputs) - len(self.keywords)
-        output = self.model(*inputs[:positional], **dict(zip(self.keywords, inputs[positional:], strict=True)))
-        leaves = tree_leaves(output)
+        placed, _ = split_tensors(call_with(self.model, self.arguments, inputs), RETURNED)
+        leaves = [one.tensor for one in placed]
         return leaves[0] if len(leaves) == 1 else tuple(leaves)

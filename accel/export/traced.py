@@ -55,9 +55,9 @@ def quiet_build(target: str) -> Iterator[None]:
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Let no package log a warning meanwhile: torch.onnx names operators of packages that are not installed."""
+    """Let no package log anything meanwhile: torch.onnx names operators of packages that are not installed, torch.export graphs."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
@@ -66,14 +66,17 @@ def _without_logs() -> Iterator[None]:
 
 @contextmanager
 def _without_output() -> Iterator[None]:
-    """Let nothing be printed meanwhile: MNN's converter writes to the process's own output, past Python."""
-    sys.stdout.flush()
-    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
+    """Let nothing be printed meanwhile: MNN's converter and torch.export write to the process's own output, past Python."""
+    streams = {1: sys.stdout, 2: sys.stderr}
+    kept, nothing = {number: os.dup(number) for number in streams}, os.open(os.devnull, os.O_WRONLY)
+    for number, stream in streams.items():
+        stream.flush()
+        os.dup2(nothing, number)
     try:
         yield
     finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        for number, stream in streams.items():
+            stream.flush()
+            os.dup2(kept[number], number)
+            os.close(kept[number])
         os.close(nothing)

@@ -11,7 +11,11 @@ from pathlib import Path
 from accel.errors import ConfigError, nearest
 from accel.system.call_stack import warn_user
 
-__all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "nearest_beside", "readable", "remedy", "warn_on_disk_error"]
+__all__ = [
+    "DISK_FULL_REASONS", "disk_reason", "is_disk_full", "nearest_beside", "readable", "remedy", "require_room",
+    "warn_on_disk_error",
+]  # fmt: skip
+BLOCK = 1 << 20
 
 DISK_FULL_REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -72,3 +76,16 @@ def nearest_beside(path: Path) -> str:
         return nearest(path.name, os.listdir(path.parent))
     except OSError:
         return ""
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raise OSError if a folder does not take a file of `size` bytes. Some engines report a full disk as a fault of the model."""
+    file = folder / ".room"
+    try:
+        with file.open("wb") as stream:
+            for start in range(0, size, BLOCK):
+                stream.write(bytes(min(BLOCK, size - start)))
+            stream.flush()
+            os.fsync(stream.fileno())
+    finally:
+        file.unlink(missing_ok=True)

@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.compose.compose import compose
 from accel.cli.doctor.doctor_console import announced
 from accel.cli.exit_codes import FAILED
 from accel.cli.export.export_command import KINDS
-from accel.cli.export.export_table import export_table
-from accel.cli.saved.evaluation_console import config_folder, refuse_idle, refuse_mistyped
-from accel.cli.saved.saved_request import saved_request
+from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
 from accel.errors import ConfigError, Sentence
-from accel.export.all_targets import TARGETS, target_class
+from accel.export.all_targets import TARGETS
+from accel.export.run.export_table import export_table
+from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
 from accel.report.record.export_cells import export_lines
 from accel.report.record.export_record import write_outcomes
 from accel.report.terminal import say
@@ -28,10 +27,12 @@ if TYPE_CHECKING:
     from accel.export.export_outcome import ExportOutcome
     from accel.export.exporter import Exporter
 
-__all__ = ["HEEDED", "named_targets", "run_export"]
+__all__ = ["HEEDED", "run_export"]
 
 HEEDED = ("batch_size", "seed", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an export heeds."""
+FIX = "export it in Python, with a trainer made like the one of the run: accel.export({run}, task=TRAINER)"
+"""What to do with a run whose task cannot be made again."""
 
 
 def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -46,17 +47,16 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     Raises:
         ConfigError: if anything cannot work.
     """
-    folder = config_folder(path)
-    refuse_mistyped(overrides, "export", KINDS)
-    config = compose(overrides, config_path=str(folder))
-    refuse_idle(config, overrides, "an export, which is proven on the CPU", HEEDED)
-    names = named_targets(settings.pop("target", None), args.check)  # none for a check
+    folder = folder_of_run(path)
+    names = asked_targets(settings.pop("target", None), args.check)
     refuse_missing(names, settings.get("python"))
+    asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     try:
+        request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
         with StopSignals(at_once=True), announced("exporting") as announce:  # what is half written is taken away
             announce("the torch model, evaluated")
-            exporter = make_exporter(path, folder, saved_request(config, settings.pop("evaluates", None)), settings)
-            outcomes = _check(exporter, Path(args.check), announce) if args.check else _export(exporter, names, announce)
+            exporter = make_exporter(path, folder, request, settings)
+            outcomes = _check(exporter, Path(args.check), announce) if args.check else export_each(exporter, names, announce)
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -73,25 +73,11 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     return 0 if all(outcome.status == "holds" or _is_left_out(outcome, names) for outcome in outcomes) else FAILED
 
 
-def named_targets(text: str | None, check: str | None) -> list[str]:
-    """Return the targets that were named: `onnx`, `[onnx,ort]`, or `all`. Raise ConfigError for one that there is not."""
-    if check is not None:
-        if text is not None:
-            raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
-        return []
-    if text == "all":
-        return list(TARGETS)
-    names = list(dict.fromkeys(name.strip() for name in (text or "onnx").strip("[]").split(",")))
-    for name in names:
-        target_class(name)
-    return names
-
-
-def refuse_missing(names: Sequence[str], python: str | None) -> None:
-    """Raise ConfigError if the one target that was named is not installed, before anything is computed."""
-    missing = [sentence for name in names if (sentence := target_class(name).missing(python))]
-    if missing and len(missing) == len(names):
-        raise ConfigError(missing[0])
+def asked_targets(text: str | None, check: str | None) -> list[str]:
+    """Return the targets that were named; none for a check. Raise ConfigError for one that there is not."""
+    if check is not None and text is not None:
+        raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
+    return [] if check is not None else named_targets(text or "onnx")
 
 
 def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, Any]) -> Exporter:
@@ -105,15 +91,12 @@ def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, An
     """
     from accel.checkpoints.weights.find_weights import find_weights
     from accel.engine.loading.task_record import TaskRecord
-    from accel.export.export_settings import ExportSettings
     from accel.export.exporter import Exporter
-    from accel.export.proof.prove import ProofSettings
     from accel.export.proof.torch_reference import TorchReference
+    from accel.export.run.given_settings import given_settings
 
     source = find_weights(path, settings.pop("weights", None))
-    build = {name: settings.pop(name) for name in ("dynamic", "preprocess", "opset", "fusion") if name in settings}
-    reference = TorchReference(request, source, TaskRecord.read(folder))
-    return Exporter(reference, ExportSettings(**build, proof=ProofSettings(**settings)), folder)
+    return Exporter(TorchReference(request, source, TaskRecord.read(folder)), given_settings(settings), folder)
 
 
 def _check(exporter: Exporter, folder: Path, announce: Callable[[str], None]) -> list[ExportOutcome]:
@@ -126,21 +109,6 @@ def _check(exporter: Exporter, folder: Path, announce: Callable[[str], None]) ->
         raise ConfigError(f"--check {quoted} is no export: name a folder with a card.json, such as RUN/export/onnx")
     announce(f"{where}, checked")
     return [exporter.check(where)]
-
-
-def _export(exporter: Exporter, names: Sequence[str], announce: Callable[[str], None]) -> list[ExportOutcome]:
-    from accel.export.export_outcome import ExportOutcome
-
-    outcomes = []
-    for name in names:
-        announce(name)
-        try:
-            outcomes.append(exporter.export(name))
-        except ConfigError as error:
-            if len(names) == 1:
-                raise
-            outcomes.append(ExportOutcome(name, "failed", str(error)))
-    return outcomes
 
 
 def _is_left_out(outcome: ExportOutcome, names: Sequence[str]) -> bool:

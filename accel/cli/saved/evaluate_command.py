@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from accel.cli.arguments import Usage
+from accel.cli.arguments import Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
-from accel.cli.saved.own_words import own_candidates, require_path, split_words
+from accel.cli.saved.own_words import own_candidates, require_path, second_path, split_words
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
@@ -26,22 +26,23 @@ SETTINGS = (
 
 def complete_words(words: Sequence[str], word: str) -> list[Row]:
     """Return run directories for the first word, and settings for all others."""
-    return (
-        list(dict.fromkeys([*own_candidates(KINDS, word), *override_candidates(words, word)])) if words else path_candidates(word)
-    )
+    settings = dict.fromkeys([*own_candidates(KINDS, word), *override_candidates(words, word)]) if words else {}
+    return [*settings, *(path_candidates(word) if len(words) < 2 and "=" not in word else [])]
 
 
 USAGE = Usage(
     "evaluate",
     "Evaluate the weights that a run keeps on its held-out data, by the code by which the run evaluated itself: on the same data "
     "the metrics are those of the run, bit for bit. Nothing is written into the run.",
-    ("RUN [SETTING=VALUE ...]",),
+    ("RUN [OTHER] [--json] [SETTING=VALUE ...]",),
+    (Flag(("--json",), "print one JSON document, and nothing else"),),
     examples=(
         ("RUN", "the best weights, or the last"),
         ("RUN weights=last device=cpu", "the last, on a CPU"),
         ("RUN evaluates=test task.root=DIR", "another split, of other data"),
         ("RUN/checkpoints/NAME.pt", "one checkpoint"),
         ("RUN/export/onnx", "an export, by its own engine"),
+        ("RUN RUN/export/onnx", "both, on the data of the first, and how far they differ"),
     ),
     sections=(("Settings", SETTINGS),),
     complete=complete_words,
@@ -56,7 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     if args.help or not args.words:
         return USAGE.show_page(args.help)
     path = require_path(args.words[0], USAGE.command)
-    settings, overrides = split_words(args.words[1:], KINDS)
+    words = args.words[1:]
+    other = second_path(words)
+    settings, overrides = split_words(words, KINDS)
     from accel.cli.saved.evaluation_console import run_evaluation
 
-    return run_evaluation(path, settings, overrides)
+    return run_evaluation([path] if other is None else [path, other], settings, overrides, args.json)

@@ -5,60 +5,61 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from accel.cli import torchrun
-from accel.cli.compose.compose import compose
-from accel.errors import ConfigError, Sentence, nearest
-from accel.export.card import Card, export_folder, run_of_export
+from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
+from accel.cli.saved.own_words import weights_of_export
+from accel.errors import ConfigError, Sentence
+from accel.export.card import export_folder, run_of_export
 from accel.report.result import finite
 from accel.report.summary import scores_line
+from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
-from accel.schema.settings import Settings, typed_name
 from accel.system import atomic_files, disk_errors
 
 if TYPE_CHECKING:
     from accel.checkpoints.weights.find_weights import FoundWeights
-    from accel.cli.compose.config import Config
     from accel.engine.loading.evaluate_saved import Evaluation
+    from accel.engine.request import RunRequest
 
-__all__ = ["HEEDED", "SCHEMA", "config_folder", "refuse_idle", "refuse_mistyped", "run_evaluation"]
+__all__ = ["HEEDED", "SCHEMA", "asking", "run_evaluation"]
 
 HEEDED = ("batch_size", "seed", "device", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an evaluation heeds."""
 SCHEMA = 1
 
 
-def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    """Evaluate a run and print its metrics; return the exit code.
+def asking() -> AskingCommand:
+    """Return what `evaluate` asks of a run."""
+    from accel.cli.saved.evaluate_command import KINDS
+
+    fix = "accel.load gives its model, to be evaluated in Python"
+    return AskingCommand("evaluate", "an evaluation", KINDS, HEEDED, fix, torchrun.require_parallel_plugin)
+
+
+def run_evaluation(
+    paths: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str], is_json: bool = False
+) -> int:  # fmt: skip
+    """Evaluate a run, or compare it with another, and print the metrics; return the exit code.
 
     Args:
-        path: the run directory, a file of weights or a checkpoint in it, or an export.
+        paths: the run directory, a file of weights or a checkpoint in it, or an export; of a comparison, two of them.
         settings: `weights`, `evaluates` and `out`, as far as they were typed.
         overrides: overrides of the run's configuration.
+        is_json: whether one JSON document is printed, and nothing else.
 
     Raises:
         ConfigError: if anything cannot work.
     """
-    exported = export_folder(path)
-    folder = config_folder(path if exported is None else run_of_export(exported))
-    from accel.cli.saved.evaluate_command import KINDS
-
-    refuse_mistyped(overrides, "evaluate", KINDS)
-    config = compose(overrides, config_path=str(folder))
-    refuse_idle(config, overrides, "an evaluation")
-    torchrun.require_parallel_plugin(config)
-    from accel.checkpoints.weights.find_weights import find_weights
-
-    source = find_weights(path if exported is None else folder, weights_of_export(exported, settings))
-    file = _output_file(settings["out"], folder) if "out" in settings else None
+    folders = [folder_of_run(path if (exported := export_folder(path)) is None else run_of_export(exported)) for path in paths]
+    file = _output_file(settings["out"], folders) if "out" in settings else None
     try:
-        evaluation = _evaluate(config, folder, source, settings.get("evaluates"), exported)
+        show, document = (_compared if len(paths) > 1 else _evaluated)(paths, settings, overrides)
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -66,80 +67,45 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
 
         return print_failure(error)
     if torchrun.rank() == 0:
-        _print(evaluation, path, source)
+        if is_json:
+            say(json.dumps(document, indent=1, allow_nan=False))
+        else:
+            show()
         if file is not None:
-            _write(file, evaluation, folder, source)
+            _write(file, document)
     return 0
 
 
-def config_folder(path: Path) -> Path:
-    """Return the run directory of a path, which holds the run's config.yaml. Raise ConfigError if there is none."""
-    with disk_errors.readable(path):
-        folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-        folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    if folder is None:
-        from accel.checkpoints.weights.find_weights import run_directory_of
+def _evaluated(
+    paths: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str]
+) -> tuple[Callable[[], None], dict[str, Any]]:  # fmt: skip
+    """Return what prints the metrics of a run, and their document."""
+    (path,) = paths
+    exported = export_folder(path)
+    folder = folder_of_run(path if exported is None else run_of_export(exported))
+    request = asked_request(folder, overrides, asking(), settings.get("evaluates"))
+    from accel.checkpoints.weights.find_weights import find_weights
 
-        if (run := run_directory_of(path)) != path and path.is_dir():  # its folder of checkpoints
-            return config_folder(run)
-        raise ConfigError(
-            f"{path} has no config.yaml: it is no run directory, or its run was started in Python, where accel.load gives its model"
-        )
-    return folder
-
-
-def refuse_mistyped(overrides: Sequence[str], command: str, kinds: Collection[str]) -> None:
-    """Raise ConfigError for a word that is no setting of a run, and nearly one of the command's own, which are `kinds`."""
-    known = {typed_name(field.name).partition(".")[0] for field in fields(Settings)} | {"task", "plugins"}
-    for word in overrides:
-        name = word.partition("=")[0]
-        if "." not in name and name not in known and (hint := nearest(name, kinds)):
-            raise ConfigError(f"{word}: {name} is no setting of {command}{hint}")
+    source = find_weights(path if exported is None else folder, weights_of_export(exported, settings))
+    evaluation = _evaluate(request, folder, source, exported)
+    return lambda: _print(evaluation, path, source), _document(evaluation, folder, source)
 
 
-def refuse_idle(config: Config, overrides: Sequence[str], work: str, heeded: Collection[str] = HEEDED) -> None:
-    """Raise ConfigError for a setting that an evaluation does not heed: of the length of a run, say, or of its schedule.
+def _compared(
+    paths: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str]
+) -> tuple[Callable[[], None], dict[str, Any]]:  # fmt: skip
+    """Return what prints the comparison of two runs, and its document."""
+    from accel.cli.saved.comparison_console import compared, comparison_document, print_comparison
 
-    Args:
-        config: the configuration.
-        overrides: as they were typed.
-        work: what heeds them, in words.
-        heeded: the settings that have an effect.
-    """
-    from accel.engine.loading.evaluate_saved import TRAINING_ONLY
-
-    idle = {typed_name(field.name) for field in fields(Settings)} - set(heeded)
-    parts = {kind.__name__ for kind in TRAINING_ONLY}
-    for word in overrides:
-        name, _, value = word.lstrip("+~").partition("=")
-        chosen: list[str] = []
-        if name == "plugins":
-            chosen = [plugin.strip() for plugin in value.strip("[]'\"").split(",")]
-        elif name.startswith("plugins."):
-            chosen = [name.split(".")[1]]
-        plugins = [config.plugins[plugin] for plugin in chosen if plugin in config.plugins]
-        if name in idle or any(plugin.part in parts for plugin in plugins):
-            raise ConfigError(f"{word} has no effect on {work}; leave it out")
+    comparison = compared(paths, settings, overrides, asking())
+    return lambda: print_comparison(paths, comparison), comparison_document(paths, comparison)
 
 
-def weights_of_export(exported: Path | None, settings: Mapping[str, Any]) -> str | None:
-    """Return which weights of the run are meant: those that an export was made of. Raise ConfigError if others are named."""
-    if exported is None:
-        return settings.get("weights")
-    if "weights" in settings:
-        raise ConfigError(f"weights={settings['weights']} has no effect: {exported} is an export, which has its own; leave it out")
-    which = Card.read(exported).weights.partition(" ")[0]
-    return which if which in ("best", "last") else None
-
-
-def _evaluate(
-    config: Config, folder: Path, source: FoundWeights, evaluates: str | None, exported: Path | None
-) -> Evaluation:  # fmt: skip
-    from accel.cli.saved.saved_request import saved_request
+def _evaluate(request: RunRequest, folder: Path, source: FoundWeights, exported: Path | None) -> Evaluation:
     from accel.engine.loading.evaluate_saved import evaluate_saved
     from accel.engine.loading.task_record import TaskRecord
 
-    request, record = saved_request(config, evaluates), TaskRecord.read(folder)
+    record = TaskRecord.read(folder)
     if exported is None:
         return evaluate_saved(request, source, record)
     from accel.export.proof.plain_request import plain_request
@@ -158,14 +124,15 @@ def _print(evaluation: Evaluation, path: Path, source: FoundWeights) -> None:
         console.print(Text(remark))
 
 
-def _output_file(name: str, folder: Path) -> Path:
+def _output_file(name: str, folders: Sequence[Path]) -> Path:
     """Return the file that the metrics are written to. Raise ConfigError for a folder, and for a file that the run keeps."""
     file = Path(name).expanduser()
     if not file.name or os.path.isdir(file):
         raise ConfigError(f"out={name} names no file; name one, such as out={shlex.quote(os.path.join(name, 'metrics.json'))}")
     if not os.path.isdir(file.parent):
         raise ConfigError(f"out={name}: there is no folder {file.parent} to write in; make it, or name another file")
-    if os.path.isfile(file) and file.resolve().is_relative_to(folder.resolve()) and not _is_evaluation(file):
+    is_own = any(file.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    if os.path.isfile(file) and is_own and not _is_evaluation(file):
         raise ConfigError(f"out={name} is a file of the run, which would be lost; name another")
     return file
 
@@ -173,20 +140,25 @@ def _output_file(name: str, folder: Path) -> Path:
 def _is_evaluation(file: Path) -> bool:
     """Return whether a file holds the metrics of an earlier evaluation."""
     try:
-        return {"schema", "run", "weights", "split", "metrics"} <= set(json.loads(file.read_bytes()))
+        content = set(json.loads(file.read_bytes()))
+        return {"schema", "run", "weights", "split", "metrics"} <= content or {"schema", "models", "comparison"} <= content
     except (OSError, ValueError, TypeError):
         return False
 
 
-def _write(file: Path, evaluation: Evaluation, folder: Path, source: FoundWeights) -> None:
-    """Write the metrics as JSON. Raise ConfigError if they cannot be written there."""
-    content = {
+def _document(evaluation: Evaluation, folder: Path, source: FoundWeights) -> dict[str, Any]:
+    """Return the metrics as JSON holds them."""
+    return {
         "schema": SCHEMA, "run": str(folder), "weights": source.which, "file": source.file.relative_to(folder).as_posix(),
         "checkpoint": None if source.checkpoint is None else source.checkpoint.file.stem,
         "split": evaluation.split, "samples": evaluation.samples, "metrics": finite(evaluation.metrics),
         "remarks": evaluation.remarks,
     }  # fmt: skip
+
+
+def _write(file: Path, document: dict[str, Any]) -> None:
+    """Write the metrics as JSON. Raise ConfigError if they cannot be written there."""
     try:
-        atomic_files.write(file, json.dumps(content, indent=1, allow_nan=False).encode())
+        atomic_files.write(file, json.dumps(document, indent=1, allow_nan=False).encode())
     except OSError as error:
         raise ConfigError(f"out={file}: cannot write there ({disk_errors.disk_reason(error)}); name another file") from None

@@ -11,10 +11,11 @@ from accel.cli.completion.override_candidates import kind_values
 from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
+from accel.export.card import Card
 from accel.system.disk_errors import nearest_beside, readable
 from accel.values import check_value
 
-__all__ = ["check_words", "own_candidates", "require_path", "split_words"]
+__all__ = ["check_words", "own_candidates", "require_path", "second_path", "split_words", "weights_of_export"]
 
 
 def split_words(words: Sequence[str], kinds: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -68,6 +69,27 @@ def require_path(word: str, command: str) -> Path:
     if "=" in word:
         raise ConfigError(f"{command} takes a run first, and {word} is a setting; write {command} RUN {word}")
     raise ConfigError(f"{word} does not exist{nearest_beside(path) or '; name a run directory'}")
+
+
+def second_path(words: list[str]) -> Path | None:
+    """Take a second run out of the words behind the first, and return it; None if the next word is a setting."""
+    if not words or "=" in words[0] or words[0].startswith(("+", "~plugins")):
+        return None
+    path = Path(words[0]).expanduser()
+    if not path.exists():
+        raise ConfigError(f"{words[0]} is neither a setting nor a run that is there; compare with a run directory or an export")
+    words.pop(0)
+    return path
+
+
+def weights_of_export(exported: Path | None, settings: Mapping[str, Any]) -> str | None:
+    """Return which weights of the run are meant: those that an export was made of. Raise ConfigError if others are named."""
+    if exported is None:
+        return settings.get("weights")
+    if "weights" in settings:
+        raise ConfigError(f"weights={settings['weights']} has no effect: {exported} is an export, which has its own; leave it out")
+    which = Card.read(exported).weights.partition(" ")[0]
+    return which if which in ("best", "last") else None
 
 
 def own_candidates(kinds: Mapping[str, Any], word: str) -> list[Row]:

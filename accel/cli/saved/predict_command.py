@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from accel.cli.arguments import Usage
@@ -35,11 +37,12 @@ USAGE = Usage(
     "predict",
     "Predict what is in files, by the model of a run: pictures for the tasks digits and images, text for the task text, and "
     "whatever sample_of(path) of a task of your own reads. No data of the run is needed.",
-    ("RUN FILE|DIR|- ... [SETTING=VALUE ...]",),
+    ("RUN [OTHER] FILE|DIR|- ... [SETTING=VALUE ...]",),
     examples=(
         ("RUN cat.jpg dog.jpg", "a line for each, in order"),
         ("RUN DIR top=3 format=csv", "all files in a folder, its folders too"),
         ("RUN/export/onnx DIR", "by an export, and its own engine"),
+        ("RUN RUN/export/onnx DIR", "by both, and whether they agree"),
         ("RUN - format=jsonl batch_size=1", "names from standard input, a line each"),
     ),
     sections=(("Settings", SETTINGS),),
@@ -57,8 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     path = require_path(args.words[0], USAGE.command)
     settings, words = split_words(args.words[1:], KINDS)
     check_words(words, KINDS, USAGE.command)
+    other = Path(words[0]).expanduser() if words else None
+    paths = [path]
+    if other is not None and any(os.path.isfile(other / name) for name in ("card.json", "plan.json")):  # no folder of samples has these
+        paths.append(other)
+        words = words[1:]
     if not words:
         raise ConfigError(f"predict takes files behind the run: {USAGE.program} {args.words[0]} FILE, a folder, or - for names")
     from accel.cli.saved.prediction_console import run_predictions
 
-    return run_predictions(path, settings, words)
+    return run_predictions(paths, settings, words)

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from accel.checkpoints.weights.find_weights import find_weights
 from accel.cli.exit_codes import FAILED
+from accel.cli.saved.comparison_console import opened_model
 from accel.cli.saved.input_files import input_names
+from accel.cli.saved.paired_rows import PairedRows
 from accel.cli.saved.prediction_table import PredictionTable
 from accel.device.cuda.run_device import choose_device
-from accel.engine.loading.load import load_into, load_task
+from accel.engine.loading.load import load_task
 from accel.engine.loading.predict import Predictor
 from accel.engine.task import Task
 from accel.errors import BadSample, ConfigError, Sentence
 from accel.export.card import export_folder, run_of_export
-from accel.export.runtime.open_export import opened_export
 from accel.report.terminal import say
 from accel.schema.settings import Settings
 
@@ -33,11 +33,11 @@ UNREADABLE = (OSError, ValueError, EOFError)
 """Errors that a file is the cause of; any other is a defect of the code that reads it."""
 
 
-def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) -> int:
+def run_predictions(paths: Sequence[Path], settings: dict[str, Any], words: Sequence[str]) -> int:
     """Predict files and print a row for each; return the exit code, 1 if a file could not be read.
 
     Args:
-        path: the run directory, a file of weights or a checkpoint in it, or an export.
+        paths: the run directory, a file of weights or a checkpoint in it, or an export; two of them for the predictions of both.
         settings: those of the command that were typed.
         words: names of files and folders, and `-`.
 
@@ -45,25 +45,29 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         ConfigError: if anything cannot work.
     """
     device = choose_device(Settings(device=settings.get("device", "auto")).device)
-    exported = export_folder(path)
-    if exported is not None and (idle := [name for name in ("weights", "device") if name in settings]):
-        raise ConfigError(f"{idle[0]} has no effect: {path} is an export, which has its weights and its engine; leave it out")
-    run = path if exported is None else run_of_export(exported)
-    source = find_weights(run, settings.get("weights")) if exported is None else None
+    exports = [export_folder(path) for path in paths]
+    for path, exported in zip(paths, exports, strict=True):
+        if exported is not None and (idle := [name for name in ("weights", "device") if name in settings]):
+            raise ConfigError(f"{idle[0]} has no effect: {path} is an export, which has its weights and its engine; leave it out")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # the task may be in the current directory, as in training
         sys.path.insert(0, str(Path.cwd()))
-    task = load_task(run)
+    task = load_task(paths[0] if exports[0] is None else run_of_export(exports[0]))
     names = input_names(words, task.suffixes)
     try:
         with ExitStack() as cleanup:
-            if exported is None:
-                assert source is not None
-                model = load_into(source, task, device)
-            else:
-                model, device = cleanup.enter_context(opened_export(exported, task)), torch.device("cpu")
-            predictor = Predictor(task, model, device, settings.get("top"))
+            predictors = []
+            for path, exported in zip(paths, exports, strict=True):
+                own = torch.device("cpu") if exported is not None else device
+                model = cleanup.enter_context(opened_model(path, settings, own))
+                predictors.append(Predictor(task, model, own, settings.get("top")))
             table = PredictionTable(settings.get("format", "table"))
-            return predict_files(predictor, names, settings.get("batch_size", BATCH), table)
+            size = settings.get("batch_size", BATCH)
+            if len(predictors) == 1:
+                return predict_files(predictors[0], names, size, table)
+            pair = PairedRows(*predictors)
+            code = predict_files(pair, names, size, table)
+            say(pair.line(), file=sys.stderr)
+            return code
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -73,7 +77,9 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         return FAILED
 
 
-def predict_files(predictor: Predictor, names: Iterator[str | BadSample], size: int, table: PredictionTable) -> int:
+def predict_files(
+    predictor: Predictor | PairedRows, names: Iterator[str | BadSample], size: int, table: PredictionTable
+) -> int:  # fmt: skip
     """Predict files in batches, in order, and print them; return the exit code. It ends when nobody reads the output any more."""
     code = 0
     while batch := list(islice(names, size)):

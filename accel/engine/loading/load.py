@@ -14,7 +14,7 @@ from accel.checkpoints.weights.find_weights import FoundWeights, find_weights, r
 from accel.checkpoints.weights.rebuilt_model import rebuild
 from accel.checkpoints.weights.saved_weights import put_back, put_weights, read_weights
 from accel.device.cuda.run_device import choose_device
-from accel.engine.loading.task_record import TaskRecord
+from accel.engine.loading.task_record import GIVEN, TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, describe
 from accel.schema.settings import Settings
@@ -76,7 +76,7 @@ def load_task(path: Path, kind: type[Any] | None = None) -> Task:
     if record is None:
         reason = "it was written by an earlier accel, or is no run directory"
         raise ConfigError(f"{run} has no task.json, which says how the model is made ({reason}); pass the model: model=...")
-    if kind is None and record.task == "accel.trainer.Trainer":
+    if kind is None and record.task == GIVEN:
         raise ConfigError(
             f"the run in {run} was given its model in Python; pass one of its make: accel.load({str(path)!r}, model=...)"
         )

@@ -14,14 +14,11 @@ from torch import nn
 
 from accel.checkpoints.weights.find_weights import find_weights, run_directory_of
 from accel.engine.loading.load import load_into
-from accel.engine.loading.task_record import TaskRecord
+from accel.engine.loading.task_record import GIVEN, TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, nearest
 
-__all__ = ["GIVEN", "SavedModel", "load_other"]
-
-GIVEN = "accel.trainer.Trainer"
-"""Task of a run that was given its model in Python."""
+__all__ = ["SavedModel", "load_other"]
 
 
 class SavedModel(NamedTuple):

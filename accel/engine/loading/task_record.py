@@ -13,10 +13,14 @@ from accel.errors import ConfigError, listed
 from accel.schema.signature_reader import load_class
 from accel.values import to_builtin, to_plain
 
-__all__ = ["FILE", "SCHEMA", "TaskRecord"]
+__all__ = ["FILE", "GIVEN", "SCHEMA", "TaskRecord"]
 
 FILE = "task.json"
 SCHEMA = 1
+GIVEN = "accel.trainer.Trainer"
+"""Task of a run that was given its model in Python."""
+PASS_TASK = "make it, and pass task="
+PASS_MODEL = "pass the model: accel.load(RUN, model=MODEL)"
 
 
 @dataclass
@@ -83,22 +87,24 @@ class TaskRecord:
         words = [f"{listed(ones, 3)} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
         raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
 
-    def make(self, kind: type[Any] | None = None) -> Task:
+    def make(self, kind: type[Any] | None = None, fix: str = "") -> Task:
         """Return the task, made again without its data.
 
         Args:
             kind: its class; None to import it by its name.
+            fix: what to do if it cannot be made, the end of a sentence; empty for what `accel.load` takes.
 
         Raises:
             ConfigError: if there is no such class, or it cannot be called with the arguments of the run.
         """
-        kind = self._load_class() if kind is None else kind
+        kind = self._load_class(fix or PASS_MODEL) if kind is None else kind
+        fix = fix or PASS_TASK
         if self.arguments is None:
-            raise ConfigError(f"an argument of {kind.__name__} is an object, which no file keeps: make it, and pass task=")
+            raise ConfigError(f"an argument of {kind.__name__} is an object, which no file keeps; {fix}")
         try:
             signature(kind.__init__).bind(None, **self.arguments)
         except TypeError as error:
-            raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}): make it, and pass task=") from None
+            raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}); {fix}") from None
         make: Any = kind.__new__
         task = make(kind, **self.arguments)
         task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
@@ -107,8 +113,8 @@ class TaskRecord:
             raise ConfigError(f"{self.task} is not a subclass of accel.Trainer")
         return task
 
-    def _load_class(self) -> type[Any]:
-        module, _, name = self.task.rpartition(".")
+    def _load_class(self, fix: str) -> type[Any]:
+        module, _, _ = self.task.rpartition(".")
         try:
             return load_class(self.task)
         except ModuleNotFoundError as error:
@@ -116,10 +122,10 @@ class TaskRecord:
                 raise
             reason = f"there is no module {error.name!r} to import"
         except ConfigError:
-            if module not in ("__main__", "accel.trainer"):
+            if module not in ("__main__", GIVEN.rpartition(".")[0]):
                 raise
             reason = "it was defined in a script"
-        raise ConfigError(f"the run's task is {self.task}, and {reason}; pass the model: accel.load(RUN, model={name and 'MODEL'})")
+        raise ConfigError(f"the run's task is {self.task}, and {reason}; {fix}")
 
 
 def _is_plain(value: Any) -> bool:

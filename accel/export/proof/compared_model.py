@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
+from accel.errors import ConfigError
+from accel.export.call.structured_values import split_tensors
+from accel.export.example import RETURNED
 from accel.export.proof.output_differences import OutputDifferences
 from accel.export.runtime.exported_model import ExportedModel
 
@@ -28,7 +30,12 @@ class ComparedModel(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of the export."""
-        expected, actual = self.model(*args, **kwargs), self.exported(*args, **kwargs)
-        names = [info.name for info in self.exported.card.outputs]
-        self.differences.add(tree_leaves(expected), tree_leaves(actual), names)
+        (expected, structure), actual = split_tensors(self.model(*args, **kwargs), RETURNED), self.exported(*args, **kwargs)
+        card = self.exported.card
+        if structure != card.structure:
+            raise ConfigError(f"{RETURNED} other numbers or texts beside its tensors from call to call; a file has those of one")
+        outputs = [one.tensor for one in split_tensors(actual, RETURNED)[0]]
+        self.differences.add([one.tensor for one in expected], outputs, [info.name for info in card.outputs])
+        if self.differences.misshapen:  # metrics cannot be computed of it
+            raise ConfigError(f"target={card.target} gives {self.differences.misshapen}; nothing of it is kept")
         return actual

@@ -19,6 +19,8 @@ class OutputDifferences:
         self.alike, self.rows = 0, 0
         self.place = ""
         """Where the largest difference is, in words."""
+        self.misshapen = ""
+        """What has another shape than it must have, in words; empty if nothing has."""
 
     def add(self, expected: Sequence[Tensor], actual: Sequence[Tensor], names: Sequence[str]) -> None:
         """Add the outputs of one call.
@@ -30,10 +32,12 @@ class OutputDifferences:
         """
         if len(expected) != len(actual):
             self.largest, self.place = inf, f"{len(actual)} outputs where there are {len(expected)}"
+            self.misshapen = self.place
             return
         for name, one, two in zip(names, expected, actual, strict=True):
             if one.shape != two.shape:
                 self.largest, self.place = inf, f"{name} of shape {tuple(two.shape)} where it is {tuple(one.shape)}"
+                self.misshapen = self.place
             elif one.numel():
                 self._add(name, one, two)
         first, second = expected[0], actual[0]
@@ -43,7 +47,7 @@ class OutputDifferences:
             self.rows += alike.numel()
 
     def _add(self, name: str, one: Tensor, two: Tensor) -> None:
-        one, two = one.detach().cpu().double(), two.detach().cpu().double()
+        one, two = _plain(one), _plain(two)
         same = (one == two) | (one.isnan() & two.isnan())  # infinities among them, of a mask
         distance = torch.where(same, 0.0, (one - two).abs()).nan_to_num(nan=inf, posinf=inf)
         largest = float(distance.max())
@@ -68,3 +72,9 @@ class OutputDifferences:
     def agreement(self) -> float | None:
         """The share of rows whose largest score is in the same place; None where no output has scores."""
         return self.alike / self.rows if self.rows else None
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a tensor of float64, the two parts of complex numbers beside each other."""
+    tensor = tensor.detach().cpu()
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()

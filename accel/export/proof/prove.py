@@ -19,21 +19,22 @@ from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.engine_process import TIME_LIMIT
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.values import Count, Fraction, NonNegative, Positive
 
-__all__ = ["ProofSettings", "prove"]
+__all__ = ["ProofSettings", "model_bytes", "prove"]
 
 
 @dataclass(frozen=True)
 class ProofSettings:
     """How an export is proven."""
 
-    tolerance: float | None = None
+    tolerance: Positive | None = None
     """Largest difference that is right, as a share of the largest output; None for that of the target."""
-    agreement: float = 1.0
+    agreement: Fraction = 1.0
     """Smallest share of rows whose largest score is in the same place."""
-    seconds: float = 4.0
+    seconds: NonNegative = 4.0
     """Of timing, for each target, about; 0 for none."""
-    threads: int = 1
+    threads: Count = 1
     """Processor threads of a call, for timing."""
     python: str | None = None
     """The interpreter that has the engine; None for this one."""
@@ -78,7 +79,7 @@ def prove(
     return Proof(
         split, sum(counts) if counts else None, known.largest, known.share, known.mean, known.place, known.agreement,
         reference.evaluation.metrics, evaluation.metrics, tolerance if settings.tolerance is None else settings.tolerance,
-        settings.agreement, sum(facts["bytes"] for facts in card.files.values()), _bytes(reference.model), memory, latency,
+        settings.agreement, sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory, latency,
         changed_files(folder, card.files),
     )  # fmt: skip
 
@@ -99,6 +100,7 @@ def _first(inputs: Sequence[Tensor], count: int) -> list[Tensor]:
     return [one[torch.arange(count) % samples] if one.dim() and len(one) == samples else one for one in inputs]
 
 
-def _bytes(model: nn.Module) -> int:
+def model_bytes(model: nn.Module) -> int:
+    """Return the bytes of the weights and buffers of a model, each counted once."""
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

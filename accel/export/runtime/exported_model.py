@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten, treespec_loads
 
 from accel.errors import ConfigError
+from accel.export.call.structured_values import join_tensors, split_tensors
 from accel.export.card import Card
+from accel.export.example import GIVEN
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
 from accel.export.target import Arrays
@@ -39,14 +40,18 @@ class ExportedModel(nn.Module):
         if (self.own is None) != (normalisation is None):
             one, other = ("no", "one") if self.own is None else ("a", "none")
             raise ConfigError(f"the card has {one} normalisation, and the task has {other}; export the run again")
-        self.spec = treespec_loads(card.structure)
+        self.keywords = [name for name, _ in card.arguments[-1][-1][-1][-1]]
         self.weightless = nn.Parameter(torch.zeros(()))
         """A run asks its model for a parameter. Nothing is computed with this one."""
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
         """Return the outputs of the file, in the structure of the model's. Raise ConfigError if the engine fails."""
-        outputs = self.arrays(self.feed([*args, *(kwargs[name] for name in self.card.keywords)]))
-        return tree_unflatten(map(torch.from_numpy, outputs), self.spec)
+        by_keyword = sorted(kwargs, key=self.keywords.index) if kwargs.keys() == set(self.keywords) else kwargs
+        placed, arguments = split_tensors((args, {name: kwargs[name] for name in by_keyword}), GIVEN)
+        if arguments != self.card.arguments:
+            raise ConfigError(f"{GIVEN} other arguments in this call than in the one that was exported; give it the same in each")
+        outputs = self.arrays(self.feed([one.tensor for one in placed]))
+        return join_tensors(self.card.structure, [torch.from_numpy(one) for one in outputs])
 
     def feed(self, inputs: Sequence[Tensor]) -> Arrays:
         """Return what the file is given for inputs of the model."""

@@ -33,6 +33,8 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 3]
     first = " ".join(lines[:1] + [line for line in lines[1:] if line.startswith("- ")][:1]) or type(error).__name__
     first = first.replace(MORE, "")
+    if "data-dependent" in first:
+        first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
     places = [match for one in texts for match in USER_LINE.findall(one)] or _frames(error)
     if not places:
         return first[:300]

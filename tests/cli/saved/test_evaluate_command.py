@@ -98,7 +98,7 @@ def test_other_data_and_other_settings(run: Path, tmp_path: Path) -> None:
         ("run task=images", "the config of a run has its task; another takes its class: task._target_=accel.tasks.images.Images"),
         (300 * "x", "cannot be read (File name too long)"),
         ("run/plan.json", "no file of weights"),
-        (".", ". has no config.yaml"),
+        (".", ". has no config.yaml and no task.json"),
         ("run plugins.sgd.lr=1", "plugins.sgd.lr=1 has no effect on an evaluation"),
     ],
 )
@@ -116,8 +116,15 @@ def test_what_is_mistyped_gets_one_sentence(
 def test_a_run_that_python_started_says_what_to_do(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = Path(shutil.copytree(run, tmp_path / "run"))
     (out / "config.yaml").unlink()
-    assert command(out) == 2
-    assert "its run was started in Python, where accel.load gives its model" in capsys.readouterr().err
+    assert command(out) == 0, "its task.json says how it is made"
+    assert evaluated(out, out=tmp_path / "metrics.json")["metrics"] == evaluated(run, out=tmp_path / "own.json")["metrics"]
+    assert command(out, "batch_size=3") == 2
+    assert "batch_size=3 has no effect: the run in" in capsys.readouterr().err
+    record = json.loads((out / "task.json").read_text())
+    for task in ("accel.trainer.Trainer", "__main__.Mine", "nowhere.Mine"):
+        (out / "task.json").write_text(json.dumps(record | {"task": task}))
+        assert command(out) == 2
+        assert capsys.readouterr().err.endswith("; accel.load gives its model, to be evaluated in Python\n")
 
 
 def test_a_config_of_another_version_is_named(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,57 @@
+"""The targets that were asked for, each exported in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from accel.errors import ConfigError
+from accel.export.all_targets import TARGETS, target_class
+
+if TYPE_CHECKING:  # names are refused before torch is imported
+    from accel.export.export_outcome import ExportOutcome
+    from accel.export.exporter import Exporter
+
+__all__ = ["export_each", "named_targets", "refuse_missing"]
+
+
+def named_targets(text: str) -> list[str]:
+    """Return the targets that were named: `onnx`, `[onnx,ort]`, or `all`. Raise ConfigError for one that there is not."""
+    if text == "all":
+        return list(TARGETS)
+    names = list(dict.fromkeys(name.strip() for name in text.strip("[]").split(",")))
+    for name in names:
+        target_class(name)
+    return names
+
+
+def refuse_missing(names: Sequence[str], python: str | None) -> None:
+    """Raise ConfigError if no target that was named is installed, before anything is computed."""
+    missing = [sentence for name in names if (sentence := target_class(name).missing(python))]
+    if missing and len(missing) == len(names):
+        raise ConfigError(missing[0])
+
+
+def export_each(exporter: Exporter, names: Sequence[str], announce: Callable[[str], None]) -> list[ExportOutcome]:
+    """Return the outcome of each target, in order; of several, one that cannot be built or run has failed.
+
+    Args:
+        exporter: of the run.
+        names: the targets.
+        announce: is told each before its turn.
+
+    Raises:
+        ConfigError: if the one target that was named cannot be built or run.
+    """
+    from accel.export.export_outcome import ExportOutcome
+
+    outcomes = []
+    for name in names:
+        announce(name)
+        try:
+            outcomes.append(exporter.export(name))
+        except ConfigError as error:
+            if len(names) == 1:
+                raise
+            outcomes.append(ExportOutcome(name, "failed", str(error)))
+    return outcomes
