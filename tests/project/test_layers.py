@@ -45,7 +45,7 @@ OPTIONAL = {
     "litert_torch": {"export/targets/litert.py"},
     "executorch": {"export/targets/executorch.py"},
     "tvm": {"export/targets/tvm.py"},
-    "tensorrt": {"export/targets/tensorrt.py"},
+    "tensorrt": {"export/targets/build_engine.py", "export/targets/tensorrt.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }
