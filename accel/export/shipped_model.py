@@ -10,6 +10,7 @@ from torch import nn
 from accel.checkpoints.weights.weight_names import unwrap
 from accel.compress import conv_norm_pairs, fold_norms
 from accel.compress.fold_norms import norms_folded
+from accel.compress.low_bits.decoded_layer import decode_packed
 from accel.compress.plain_weights import fix_parametrised
 from accel.errors import ConfigError
 from accel.export.example import ModelCall
@@ -35,6 +36,7 @@ def shipped_model(model: nn.Module, structure: Structure, call: ModelCall) -> nn
         raise ConfigError(f"the model cannot be copied ({' '.join(str(error).split())[:200]}), and so not be exported") from error
     shipped, _ = ship(copy, structure)
     fix_parametrised(shipped)
+    shipped = decode_packed(shipped)
     pairs = conv_norm_pairs(shipped)
     with torch.no_grad(), norms_folded(shipped, pairs) as ranks:
         shipped(*call.args, **call.kwargs)

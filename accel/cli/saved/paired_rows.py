@@ -24,7 +24,7 @@ class PairedRows:
         self.largest = 0.0
 
     def rows(self, samples: Sequence[Any]) -> list[dict[str, Any]]:
-        """Return the predictions of samples by both, and whether the first column is the same. What it raises is as in Predictor."""
+        """Return the predictions of samples by both, and whether they are the same. Raise ConfigError as Predictor does."""
         rows = []
         for first, second in zip(self.one.rows(samples), self.two.rows(samples), strict=True):
             column = next(iter(first), "")

@@ -22,7 +22,7 @@ TYPES = (
 
 
 def is_card(card: Card) -> bool:
-    """Return whether each field of a card has the form that it is written in. Raise ValueError or TypeError for some of the rest."""
+    """Return whether each field of a card has the form that it is written in. Raise ValueError or the like for some others."""
     return all(_facts(card))
 
 

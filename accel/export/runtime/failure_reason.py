@@ -33,6 +33,10 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 3]
     first = " ".join(lines[:1] + [line for line in lines[1:] if line.startswith("- ")][:1]) or type(error).__name__
     first = first.replace(MORE, "")
+    if first.startswith("Constraints violated"):
+        first = f"it computes otherwise for some numbers of samples or lengths (dynamic=none makes a file of one sample): {first}"
+    if "data-dependent" in first:
+        first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
     if "data-dependent" in first:
         first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
     places = [match for one in texts for match in USER_LINE.findall(one)] or _frames(error)
