@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,7 +32,9 @@ class Pt2(Target):
 
         from accel.export.traced import exported_program
 
-        torch.export.save(exported_program(model, example), folder / self.file)
+        content = BytesIO()  # torch's own writer of files ends the process where the disk is full
+        torch.export.save(exported_program(model, example), content)
+        (folder / self.file).write_bytes(content.getbuffer())
 
     def load(self, folder: Path, threads: int) -> Runner:
         import torch

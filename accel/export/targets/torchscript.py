@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +32,9 @@ class TorchScript(Target):
 
         from accel.export.traced import traced_module
 
-        torch.jit.save(torch.jit.freeze(traced_module(model, example)), str(folder / self.file))
+        content = BytesIO()  # torch's own writer of files ends the process where the disk is full
+        torch.jit.save(torch.jit.freeze(traced_module(model, example)), content)
+        (folder / self.file).write_bytes(content.getbuffer())
 
     def load(self, folder: Path, threads: int) -> Runner:
         import torch
