@@ -37,8 +37,6 @@ def reason_of(error: BaseException) -> str:
         first = f"it computes otherwise for some numbers of samples or lengths (dynamic=none makes a file of one sample): {first}"
     if "data-dependent" in first:
         first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
-    if "data-dependent" in first:
-        first = f"what it computes next depends on the numbers in a tensor, which no graph knows: {first}"
     places = [match for one in texts for match in USER_LINE.findall(one)] or _frames(error)
     if not places:
         return first[:300]
