@@ -108,9 +108,6 @@ def evaluate_saved(
             run = build(_for_evaluation(replace(request, model=model)), cleanup, signals)
         with run.parts.parallel.share_errors(lambda: signals.requested is not None):
             record.check(request.task.metadata())
-            if run.user_state is not None:  # a task that goes on living has its own
-                run.user_state.remember()
-                cleanup.callback(run.user_state.undo)
             _put_back_state(run, saved[0])
             metrics = evaluate(run, run.evaluations.metrics, run.evaluations.batches)
         if signals.requested is not None:

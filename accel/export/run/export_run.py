@@ -45,7 +45,7 @@ def export_run(
     Args:
         run: a run directory, or a file of weights in it; or a trainer that has run, with `out`, or one made like it.
         target: the name of an engine, several, or `"all"`, those that are installed.
-        weights: of a run directory: `"best"`, `"last"`, or the name of a checkpoint. Default: the best if there is one, else the last.
+        weights: of a run directory: `"best"`, `"last"`, or the name of a checkpoint; the best if there is one, else last.
         task: makes the model and has the data, where the directory does not say how: a trainer made like the one of the run, or the
             class of one, which is called with the arguments of the run.
         model: a module of the make that was trained, where neither makes one. It stays as it is.

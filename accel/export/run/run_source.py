@@ -16,6 +16,7 @@ from torch import nn
 from accel.checkpoints.weights.find_weights import FoundWeights, find_weights, run_directory_of
 from accel.device.rng import Randomness
 from accel.engine.checks.preflight import check_trainer
+from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.loading.evaluated_splits import evaluated_on
 from accel.engine.loading.recorded_request import recorded_request
 from accel.engine.loading.task_record import TaskRecord
@@ -62,12 +63,15 @@ def run_source(
     request = evaluated_on(replace(request, model=_model_of(request, model)), evaluates)
     held = request.task
     attributes = dict(vars(held))
+    modules = [ModelBackup(value) for value in attributes.values() if isinstance(value, nn.Module)]  # such as the head of a loss
     try:
         with Randomness(torch.device("cpu")).preserved():
             yield RunSource(folder, request, found, TaskRecord.read(folder))
     finally:
         vars(held).clear()
         vars(held).update(attributes)
+        for module in modules:
+            module.put_back()
 
 
 def _place(run: Any, task: Any) -> tuple[Path, Any]:

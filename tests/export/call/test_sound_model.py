@@ -66,5 +66,5 @@ def test_what_no_file_keeps_is_named() -> None:
     "structure", [[], ["tuple"], ["dict", [["a"]]], ["nothing"], ["float", "x"], None, "tensor", ["tensor"], ["value", [1]]]
 )
 def test_what_is_no_structure_is_a_value_error(structure: Any) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  whoever reads a card makes a sentence of any
+    with pytest.raises(ValueError):
         join_tensors(structure, [])
