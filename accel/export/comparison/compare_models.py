@@ -45,10 +45,10 @@ def compare_models(
         evaluations.append(evaluate_saved(request, source, record, stand_in))
     differences, first = pairs[0].differences, evaluations[0]
     counts = [count for count in first.samples.values() if count is not None]
-    is_counted = len(first.samples) == 1 and counts == [pairs[0].samples]  # else a number would name another sample
+    differing = pairs[0].numbered(counts[0] if len(first.samples) == len(counts) == 1 else None)
     classes = class_names(request.task)
     return ModelComparison(
         first.split or ", ".join(first.samples), sum(counts) if counts else None, (first.metrics, evaluations[1].metrics),
         differences.largest, differences.share, differences.mean, differences.place, differences.agreement,
-        tuple(pairs[0].disagreements) if is_counted else (), tuple(classes), tuple(first.remarks),
+        tuple(differing), tuple(classes), tuple(first.remarks),
     )  # fmt: skip

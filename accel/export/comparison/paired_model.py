@@ -42,7 +42,10 @@ class PairedModel(nn.Module):
         self.one, self.two, self.returned = one, two, returned
         self.differences = OutputDifferences()
         self.disagreements: list[Disagreement] = []
-        self.samples = 0
+        self.calls: list[int] = []
+        """The call of each of them."""
+        self.sizes: list[int] = []
+        """Samples of each call."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of one model. Raise ConfigError if those of the other have another shape."""
@@ -52,6 +55,7 @@ class PairedModel(nn.Module):
         self.differences.add(one, two, names)
         if self.differences.misshapen:
             raise ConfigError(f"the two cannot be compared: the second gives {self.differences.misshapen} in the first")
+        self.sizes.append(len(one[0]) if one and one[0].dim() else 0)
         if one:
             self._compare_classes(one[0], two[0])
         return outputs[self.returned]
@@ -64,5 +68,21 @@ class PairedModel(nn.Module):
         differs = first != second
         for row in torch.nonzero(differs.any(1)).flatten().tolist()[: MOST - len(self.disagreements)]:
             place = int(differs[row].int().argmax())
-            self.disagreements.append(Disagreement(self.samples + row, int(first[row, place]), int(second[row, place])))
-        self.samples += len(one)
+            self.calls.append(len(self.sizes) - 1)
+            self.disagreements.append(Disagreement(row, int(first[row, place]), int(second[row, place])))
+
+    def numbered(self, samples: int | None) -> list[Disagreement]:
+        """Return the disagreements with the numbers of their samples, each once; none where calls are no whole batches.
+
+        Args:
+            samples: how many there were. Metrics may call the model several times for each batch.
+        """
+        times, rest = divmod(sum(self.sizes), samples or 0) if samples else (0, 1)
+        if rest or not times:
+            return []
+        batches = self.sizes[::times]
+        by_sample: dict[int, Disagreement] = {}
+        for call, one in zip(self.calls, self.disagreements, strict=True):
+            number = sum(batches[: call // times]) + one.sample
+            by_sample.setdefault(number, one._replace(sample=number))
+        return [by_sample[number] for number in sorted(by_sample)]

@@ -57,7 +57,7 @@ def run_source(
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model must be a torch.nn.Module, not {describe(model)}")
     path, owner = _place(run, task)
-    found = find_weights(path, weights)
+    kept = find_weights(path, weights)
     folder = run_directory_of(path)
     request = owner._request() if isinstance(owner, Task) else recorded_request(folder, FIX, owner)  # type: ignore[attr-defined]
     request = evaluated_on(replace(request, model=_model_of(request, model)), evaluates)
@@ -66,7 +66,7 @@ def run_source(
     modules = [ModelBackup(value) for value in attributes.values() if isinstance(value, nn.Module)]  # such as the head of a loss
     try:
         with Randomness(torch.device("cpu")).preserved():
-            yield RunSource(folder, request, found, TaskRecord.read(folder))
+            yield RunSource(folder, request, kept, TaskRecord.read(folder))
     finally:
         vars(held).clear()
         vars(held).update(attributes)
