@@ -10,7 +10,6 @@ from accel.export.call.structured_values import join_tensors
 from accel.export.pixel_normalisation import PixelNormalisation
 
 if TYPE_CHECKING:
-    from accel.export.card import Card
     from accel.export.tensor_info import TensorInfo
 
 __all__ = ["is_card"]
@@ -21,12 +20,12 @@ TYPES = (
 )
 
 
-def is_card(card: Card) -> bool:
+def is_card(card: Any) -> bool:
     """Return whether each field of a card has the form that it is written in. Raise ValueError or the like for some others."""
     return all(_facts(card))
 
 
-def _facts(card: Card) -> Iterator[bool]:
+def _facts(card: Any) -> Iterator[bool]:
     yield all(isinstance(one, str) and one for one in (card.target, card.file, card.weights))
     yield isinstance(card.files, dict) and card.file in card.files
     for name, facts in card.files.items():
