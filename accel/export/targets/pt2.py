@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
@@ -26,14 +28,16 @@ class Pt2(Target):
     file: ClassVar[str] = "model.pt2"
     about: ClassVar[str] = "torch.export, run by torch"
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 1e-2, "bfloat16": 5e-2}
 
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
         import torch
 
+        from accel.export.quantisation.half_model import in_precision
         from accel.export.traced import exported_program
 
         content = BytesIO()  # torch's own writer of files ends the process where the disk is full
-        torch.export.save(exported_program(model, example), content)
+        torch.export.save(exported_program(in_precision(model, self.variant), example), content)
         (folder / self.file).write_bytes(content.getbuffer())
 
     def load(self, folder: Path, threads: int) -> Runner:
