@@ -112,6 +112,9 @@ class Task:
         named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
         return {"classes": list(classes)} if named and classes else {}
 
+    def calibration_data(self) -> Any:
+        """Return the training data as evaluation shows it, for an export to 8 bits; None, or undefined, for `data("train")`."""
+
     def sample_of(self, path: str) -> Any:
         """Return the sample in a file, as `predict` takes it in batches. Raise OSError or BadSample if it cannot be read."""
         raise ConfigError(f"{type(self).__name__} does not say how a file is read: define sample_of(path), which returns a sample")

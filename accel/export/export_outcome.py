@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +30,11 @@ class ExportOutcome:
     """Where its files are; None if none were written."""
     variant: Variant = "float32"
     """The numbers that the files have."""
+    quantisation: dict[str, Any] = field(default_factory=dict)
+    """How layers became integers, as the card has it; empty without."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
         proof = None if self.proof is None else self.proof.as_dict()
-        return {"target": self.target, "variant": self.variant, "status": self.status, "reason": self.reason, "proof": proof}
+        named = {"target": self.target, "variant": self.variant, "status": self.status, "reason": self.reason, "proof": proof}
+        return named | ({"quantisation": self.quantisation} if self.quantisation else {})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from accel.checkpoints.identity import versions
+from accel.compress.quantisation.torchao_pt2e import LayerScales
+from accel.compress.quantisation.trained_scales import plain_model, trained_scales
 from accel.engine.loading.predict import class_names
 from accel.errors import ConfigError
 from accel.export.all_targets import make_target, target_class
@@ -15,18 +20,23 @@ from accel.export.call.sound_model import require_sound
 from accel.export.card import CARD, Card, file_facts
 from accel.export.consumer import write_consumer
 from accel.export.example import Example, make_example
-from accel.export.export_outcome import ExportOutcome
-from accel.export.export_settings import ExportSettings
+from accel.export.export_outcome import ExportOutcome, Status
+from accel.export.export_settings import CALIBRATION_SAMPLES, ExportSettings
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.proof import Proof
 from accel.export.proof.prove import model_bytes, prove
 from accel.export.proof.torch_reference import TorchReference
+from accel.export.quantisation.calibration_data import calibration_inputs, graph_batches
+from accel.export.quantisation.integer_export import IntegerExport
+from accel.export.quantisation.mixed_export import mixed_export
+from accel.export.quantisation.variant import EIGHT_BITS, setting_of
 from accel.export.replaced_folder import replacing_folder
 from accel.export.shipped_model import shipped_model
 from accel.export.target import Target
 from accel.export.tensor_info import TensorInfo
 from accel.export.traced import quiet_build
+from accel.report.record.export_cells import export_name
 from accel.system import disk_errors
 
 __all__ = ["EXPORTS", "Exporter"]
@@ -38,9 +48,9 @@ EXPORTS = "export"
 class Refused(Exception):
     """An export that does not hold. Raised so that its files are taken away."""
 
-    def __init__(self, proof: Proof) -> None:
+    def __init__(self, proof: Proof, card: Card) -> None:
         super().__init__()
-        self.proof = proof
+        self.proof, self.card = proof, card
 
 
 @dataclass
@@ -66,6 +76,24 @@ class Exporter:
             )
         require_sound(self.reference.model, self.reference.call)
         self.model = shipped_model(self.reference.model, self.reference.source.structure, self.reference.call)
+        self.plain, self.scales = self._of_integers()
+
+    def _of_integers(self) -> tuple[nn.Module, dict[str, LayerScales]]:
+        """Return the model whose graph is exported, and the scales of its layers if they were trained and are to be kept.
+
+        Raises:
+            ConfigError: if they were trained, and the settings want others.
+        """
+        scales = trained_scales(self.model)
+        variant = self.settings.variant
+        if not scales or variant == "float32":
+            return self.model, {}
+        if variant != "static":
+            raise ConfigError(f"{setting_of(variant)}: the run was trained in 8 bits by qat; quantize=static ships its integers")
+        for name in ("calibrate", "samples"):
+            if (value := getattr(self.settings, name)) is not None:
+                raise ConfigError(f"{name}={value} has no effect: the run was trained in 8 bits by qat, and its ranges are taken")
+        return plain_model(self.model), scales
 
     def export(self, name: str) -> ExportOutcome:
         """Export to a target: built, loaded anew, proven, and put in its place if it holds.
@@ -73,59 +101,110 @@ class Exporter:
         Raises:
             ConfigError: if it cannot be built or run, or the disk does not take it.
         """
-        target = make_target(name, self.settings.of_targets)
-        if missing := target.missing(self.settings.proof.python):
-            return ExportOutcome(name, "not run", missing)
-        folder = self.run / EXPORTS / name
+        target, variant = make_target(name, self.settings.of_targets), self.settings.variant
+        if missing := target.unable(variant) or target.missing(self.settings.proof.python):
+            return ExportOutcome(name, "not run", missing, variant=variant)
+        folder = self.run / EXPORTS / export_name(name, variant)
         try:
             with replacing_folder(folder, CARD, "export") as new:
                 try:
-                    proof, reason = self._proven_build(target, new)
+                    card, proof = self._proven_build(target, new)
                 except ConfigError:
                     disk_errors.require_room(new, model_bytes(self.model))
                     raise
                 if proof is not None and not proof.holds:
-                    raise Refused(proof)
+                    raise Refused(proof, card)
         except Refused as refusal:
-            return ExportOutcome(name, "refused", "; ".join(refusal.proof.problems), refusal.proof)
+            reason = "; ".join(refusal.proof.problems)
+            return ExportOutcome(name, "refused", reason, refusal.proof, None, variant, refusal.card.quantisation)
         except OSError as error:
             where, reason = error.filename or folder, disk_errors.disk_reason(error)
             raise ConfigError(f"{where} cannot be written ({reason}); {disk_errors.remedy(error)} its disk") from None
-        return ExportOutcome(name, "not run" if reason else "holds", reason, proof, folder)
+        status: Status = "not run" if proof is None else "holds"
+        return ExportOutcome(name, status, "" if proof else target.cannot_run(), proof, folder, variant, card.quantisation)
 
     def check(self, folder: Path) -> ExportOutcome:
         """Prove the export in a folder, which is left as it is. Raise ConfigError if it is none, or cannot be run."""
         card = Card.read(folder)
         example = self._example(card.batch)
         proof = self._prove(folder, card, example)
-        return ExportOutcome(card.target, "holds" if proof.holds else "refused", "; ".join(proof.problems), proof, folder)
+        status: Status = "holds" if proof.holds else "refused"
+        return ExportOutcome(card.target, status, "; ".join(proof.problems), proof, folder, card.variant, card.quantisation)
 
-    def _proven_build(self, target: Target, folder: Path) -> tuple[Proof | None, str]:
-        """Write files with their card into a folder. Return their proof, or None and why they cannot be run here."""
-        card, example = self._build(target, folder)
-        reason = target.cannot_run()
-        proof = None if reason else self._prove(folder, card, example)
+    def _proven_build(self, target: Target, folder: Path) -> tuple[Card, Proof | None]:
+        """Write files with their card into a folder. Return the card, and their proof if this machine runs them."""
+        card, proof = self._made(target, folder)
         card.proof = {} if proof is None else proof.as_dict()
         card.write(folder)
-        return proof, reason
+        return card, proof
 
-    def _build(self, target: Target, folder: Path) -> tuple[Card, Example]:
-        """Write files into a folder, and return their card and the call that they were made by."""
+    def _made(self, target: Target, folder: Path) -> tuple[Card, Proof | None]:
+        """Write files into a folder; return their card, and their proof if this machine runs them."""
         example = self._example(target.batch or (1 if self.settings.dynamic == "none" else None))
         inside = self.normalisation if self.settings.preprocess else None
         given = example if inside is None else with_pixels(example, inside)
+        graph = GraphModule(self.plain, example, inside).eval()
+        if target.variant not in EIGHT_BITS:
+            card = self._build(target, graph, given, folder)
+            return card, None if target.cannot_run() else self._prove(folder, card, example)
+        return self._made_of_integers(target, graph, example, given, folder)
+
+    def _made_of_integers(
+        self, target: Target, graph: GraphModule, example: Example, given: Example, folder: Path
+    ) -> tuple[Card, Proof | None]:  # fmt: skip
+        """Write files whose layers are integers, as many as let the export hold."""
+        integer = IntegerExport(target, graph, given, self.settings.calibrate, self._batches(given), self.scales)
+        cards: list[Card] = []
+
+        def build(floats: Sequence[str]) -> Card:
+            target.quantisation = integer.quantisation([name for name in integer.layers if name not in floats])
+            for file in folder.iterdir():
+                file.unlink()
+            cards.append(self._build(target, graph, given, folder))
+            return cards[-1]
+
+        def attempt(floats: Sequence[str], timed: bool) -> Proof:
+            return self._prove(folder, build(floats), example, timed)
+
         with quiet_build(target.name):
-            target.build(GraphModule(self.model, example, inside).eval(), given, folder)
+            if self.settings.sensitivity:
+                integer.measure()
+        if target.cannot_run():
+            return replace(build(()), quantisation=integer.card(())), None
+        proof, floats = mixed_export(attempt, integer.measure)
+        return replace(cards[-1], quantisation=integer.card(floats)), proof
+
+    def _batches(self, given: Example) -> tuple[tuple[Tensor, ...], ...]:
+        """Return the inputs by which ranges are known and layers are measured, of training samples; held-out ones without ranges."""
+        calibrated = self.settings.variant == "static" and not self.scales
+        calls = self.calibration if calibrated else [self.reference.call.inputs]
+        sizes = given.input_infos[0].shape
+        return graph_batches(
+            calls, self.normalisation if self.settings.preprocess else None, sizes[0] if isinstance(sizes[0], int) else None
+        )
+
+    @cached_property
+    def calibration(self) -> list[tuple[Tensor, ...]]:
+        """Inputs of the model for training samples. Raise ConfigError if there are none."""
+        return calibration_inputs(
+            self.reference, self.settings.samples or CALIBRATION_SAMPLES, self.reference.request.settings.seed
+        )
+
+    def _build(self, target: Target, graph: GraphModule, given: Example, folder: Path) -> Card:
+        """Write files into a folder, and return their card."""
+        with quiet_build(target.name):
+            target.build(graph, given, folder)
         if target.has_consumer:
             write_consumer(folder)
-        return self._card(target, given, folder), example
+        return self._card(target, given, folder)
 
     def _example(self, batch: int | None) -> Example:
         return make_example(self.reference.model, self.reference.call, self.settings.dynamic, batch)
 
-    def _prove(self, folder: Path, card: Card, example: Example) -> Proof:
+    def _prove(self, folder: Path, card: Card, example: Example, timed: bool = True) -> Proof:
         eager = GraphModule(self.model, example).eval()
-        return prove(folder, card, self.reference, eager, self.settings.proof, target_class(card.target).tolerance)
+        settings = self.settings.proof if timed else replace(self.settings.proof, seconds=0)
+        return prove(folder, card, self.reference, eager, settings, target_class(card.target).tolerance_of(card.variant))
 
     def _card(self, target: Target, example: Example, folder: Path) -> Card:
         """Return the card of files that were built, without their proof."""
@@ -139,7 +218,7 @@ class Exporter:
             normalisation=None if self.normalisation is None else self.normalisation.as_dict(),
             preprocessing="graph" if self.settings.preprocess else "caller",
             classes=classes if len(scores) == 2 and scores[-1] == len(classes) else [], weights=self.reference.source.text,
-            versions={name: known[name] for name in ("accel", "torch", "python")},
+            variant=target.variant, versions={name: known[name] for name in ("accel", "torch", "python")},
         )  # fmt: skip
 
 

@@ -176,6 +176,10 @@ class Images(Trainer):
             return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         return Folder(folder, self.classes, self.size, self.share, self.reader)
 
+    def calibration_data(self) -> Folder:
+        """Return the training pictures as evaluation shows them: nothing is moved or mirrored."""
+        return Folder(self.splits["train"], self.classes, self.size, self.share, self.reader)
+
     @property
     def share(self) -> float:
         """The share of a picture's shorter side that evaluation shows."""

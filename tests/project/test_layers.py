@@ -34,8 +34,11 @@ OPTIONAL = {
     "prefetch_generator": {"data/loaders/read_ahead.py"},
     "torch_pruning": {"compress/pruning/channel_tracing.py"},
     "torchao": {"compress/quantisation/torchao_pt2e.py"},
-    "onnx": {"export/targets/onnx.py"},
-    "onnxruntime": {"export/targets/ort_session.py"},
+    "onnx": {"export/targets/onnx.py", *(f"export/quantisation/onnx_{name}.py" for name in ("integers", "layers", "source"))},
+    "onnxruntime": {
+        *("export/targets/ort_session.py", "export/quantisation/onnx_ranges.py"),
+        *("export/quantisation/onnx_integers.py", "export/quantisation/onnx_source.py"),
+    },
     "openvino": {"export/targets/openvino.py"},
     "pnnx": {"export/targets/ncnn.py"},
     "ncnn": {"export/targets/ncnn.py"},

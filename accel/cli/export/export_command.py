@@ -12,13 +12,17 @@ from accel.cli.help_page import Row
 from accel.cli.saved.own_words import own_candidates, require_path, split_words
 from accel.export.all_targets import TARGETS
 from accel.export.dynamic_sizes import Dynamic
+from accel.export.quantisation.quantisation import Calibrate
+from accel.export.quantisation.variant import Precision, Quantize
 from accel.values import Count, Fraction, NonNegative, Positive
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
 KINDS: dict[str, Any] = {
     "target": str, "weights": str, "evaluates": str, "preprocess": bool, "dynamic": Dynamic, "opset": Count, "tolerance": Positive,
-    "agreement": Fraction, "seconds": NonNegative, "threads": Count, "python": str, "time_limit": Positive, "fusion": bool,
+    "quantize": Quantize, "precision": Precision, "calibrate": Calibrate, "samples": Count, "sensitivity": bool,
+    "max_drop": NonNegative, "agreement": Fraction, "seconds": NonNegative, "threads": Count, "python": str,
+    "time_limit": Positive, "fusion": bool,
 }  # fmt: skip
 """The kind of each setting of the command, by name."""
 SETTINGS = (
@@ -27,6 +31,12 @@ SETTINGS = (
     ("preprocess=true", "8-bit pictures in: the graph normalises them"),
     ("dynamic=batch", "sizes that may change: batch, length, or none"),
     ("opset=20", "version of ONNX's operators"),
+    ("quantize=static", "8 bits: none, dynamic, static, or weights"),
+    ("precision=float16", "float32, bfloat16 or float16"),
+    ("calibrate=minmax", "ranges for static: minmax, entropy, percentile"),
+    ("samples=256", "of the training data, to calibrate with"),
+    ("sensitivity=false", "measures no layer unless that is needed"),
+    ("max_drop=0.5", "worst drop of the accuracy, in points"),
     ("tolerance=1e-4", "largest difference, of the largest output"),
     ("agreement=1", "share of the samples with the same top class"),
     ("seconds=4", "of timing for each target, about; 0 for none"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from accel.cli.export.export_command import KINDS
 from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
 from accel.errors import ConfigError, Sentence
 from accel.export.all_targets import TARGETS
+from accel.export.quantisation.variant import setting_of, variant_of
 from accel.export.run.export_table import export_table
+from accel.export.run.sensitivity_table import sensitivity_table
 from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
 from accel.report.record.export_cells import export_lines
 from accel.report.record.export_record import write_outcomes
@@ -49,7 +51,8 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     """
     folder = folder_of_run(path)
     names = asked_targets(settings.pop("target", None), args.check)
-    refuse_missing(names, settings.get("python"))
+    settings |= checked_variant(settings, args.check)
+    refuse_missing(names, settings.get("python"), variant_of(settings.get("precision"), settings.get("quantize")))
     asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     try:
         request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
@@ -78,6 +81,24 @@ def asked_targets(text: str | None, check: str | None) -> list[str]:
     if check is not None and text is not None:
         raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
     return [] if check is not None else named_targets(text or "onnx")
+
+
+def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str, str]:
+    """Return the settings by which an export that is to be checked was made; none without one. Raise ConfigError for typed ones."""
+    if check is None:
+        return {}
+    if typed := [name for name in OF_BUILDS if name in settings]:
+        raise ConfigError(
+            f"{typed[0]}={settings[typed[0]]} has no effect: --check {check} is of the numbers that its card names; leave it out"
+        )
+    from accel.export.card import Card, export_folder
+
+    folder = export_folder(Path(check).expanduser())
+    return {} if folder is None else dict([setting_of(Card.read(folder).variant).split("=")])
+
+
+OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity")
+"""Settings of how numbers are made, of which a check makes none."""
 
 
 def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, Any]) -> Exporter:
@@ -119,6 +140,9 @@ def _is_left_out(outcome: ExportOutcome, names: Sequence[str]) -> bool:
 def _print(outcomes: Sequence[ExportOutcome], rows: Sequence[dict[str, Any]], folder: Path) -> None:
     console = VisibleConsole(markup=False, highlight=False)
     console.print(export_table(rows))
+    for outcome in outcomes:
+        if outcome.quantisation.get("sensitivity"):
+            console.print(sensitivity_table(outcome.quantisation))
     console.print(*export_lines(rows), sep="\n", soft_wrap=True)
     for outcome in outcomes:
         if outcome.folder is not None and outcome.status == "holds":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import nn
 
 from accel.compress.quantisation.captured_graph import capture
-from accel.compress.quantisation.integer_layer import IntegerLayer, float_layer
-from accel.compress.quantisation.torchao_pt2e import LayerScales, convert_graph
+from accel.compress.quantisation.torchao_pt2e import convert_graph
+from accel.compress.quantisation.trained_scales import plain_model, trained_scales
 from accel.errors import ConfigError
 
 __all__ = ["pt2e_model"]
@@ -32,14 +30,7 @@ def pt2e_model(model: nn.Module, inputs: tuple[Any, ...], dynamic_batch: bool = 
         ConfigError: for a model that has no layer of integers, or that cannot be captured.
         ImportError: without torchao: `pip install 'accel-train[qat]'`.
     """
-    plain = deepcopy(model).eval()
-    scales = {}
-    for name, layer in plain.named_modules():
-        if isinstance(layer, IntegerLayer):
-            own: Any = layer
-            weight_scale = own.weight_scale.clamp(min=torch.finfo(torch.float32).tiny)  # 0 of a filter whose norm makes it 0
-            scales[name] = LayerScales(layer.kind, float(own.input_scale), int(own.input_zero_point), weight_scale)
-            float_layer(layer)
+    scales = trained_scales(model)
     if not scales:
         raise ConfigError("the model has no layer of integers; give the one of shipped.safetensors, of a run with qat")
-    return convert_graph(capture(plain, inputs, dynamic_batch=dynamic_batch), scales)
+    return convert_graph(capture(plain_model(model), inputs, dynamic_batch=dynamic_batch), scales)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from accel.export.proof.metric_drop import MetricDrop, metric_drop
+
 __all__ = ["Latency", "Proof"]
 
 
@@ -62,6 +64,13 @@ class Proof:
     latency: list[Latency] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     """Files that are not those of the card."""
+    max_drop: float | None = None
+    """Largest drop of the metric that is right, as `metric_drop` has it; None where the drop is not asked for, as in float32."""
+
+    @property
+    def drop(self) -> MetricDrop | None:
+        """How much worse the export is by the metrics; None where they do not tell."""
+        return metric_drop(self.metrics, self.export_metrics)
 
     @property
     def problems(self) -> list[str]:
@@ -73,6 +82,10 @@ class Proof:
         if self.agreement is not None and self.agreement < self.least_agreement:
             asked = f"{100 * self.least_agreement:g} % is asked for"
             problems.append(f"the top class agrees in {100 * self.agreement:.2f} %, and {asked}")
+        drop = self.drop
+        if self.max_drop is not None and drop is not None and not drop.amount <= self.max_drop:
+            allowed = f"max_drop={self.max_drop:g} is allowed"
+            problems.append(f"{drop.metric.replace('_', ' ')} is worse by {drop.amount:.2f} {drop.unit}, and {allowed}")
         return problems
 
     @property
@@ -82,7 +95,8 @@ class Proof:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it, numbers that are not finite as null."""
-        return {**_plain(vars(self)), "problems": self.problems}
+        drop = None if self.drop is None else self.drop._asdict()
+        return {**_plain(vars(self) | {"drop": drop}), "problems": self.problems}
 
 
 def _plain(value: Any) -> Any:

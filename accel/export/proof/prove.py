@@ -30,8 +30,10 @@ class ProofSettings:
 
     tolerance: Positive | None = None
     """Largest difference that is right, as a share of the largest output; None for that of the target."""
-    agreement: Fraction = 1.0
-    """Smallest share of rows whose largest score is in the same place."""
+    agreement: Fraction | None = None
+    """Smallest share of rows whose largest score is in the same place; None for all in float32, and any share in other variants."""
+    max_drop: NonNegative = 0.5
+    """Largest drop of the metric that is right in any variant but float32, as `accel.export.proof.metric_drop` has it."""
     seconds: NonNegative = 4.0
     """Of timing, for each target, about; 0 for none."""
     threads: Count = 1
@@ -79,9 +81,16 @@ def prove(
     return Proof(
         split, sum(counts) if counts else None, known.largest, known.share, known.mean, known.place, known.agreement,
         reference.evaluation.metrics, evaluation.metrics, tolerance if settings.tolerance is None else settings.tolerance,
-        settings.agreement, sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory, latency,
-        changed_files(folder, card.files),
+        least_agreement(settings, card), sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory,
+        latency, changed_files(folder, card.files), None if card.variant == "float32" else settings.max_drop,
     )  # fmt: skip
+
+
+def least_agreement(settings: ProofSettings, card: Card) -> float:
+    """Return the smallest agreement that is right for the variant of a card."""
+    if settings.agreement is not None:
+        return settings.agreement
+    return 1.0 if card.variant == "float32" else 0.0
 
 
 def _latency(eager: nn.Module, exported: ExportedModel, inputs: Sequence[Tensor], settings: ProofSettings) -> list[Latency]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["EIGHT_BITS", "Precision", "Quantize", "Variant", "folder_name", "setting_of"]
+__all__ = ["EIGHT_BITS", "Precision", "Quantize", "Variant", "setting_of", "variant_of"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """Floats of the weights. Whether an engine computes with them too is its own affair."""
@@ -16,9 +16,9 @@ Variant = Literal["float32", "bfloat16", "float16", "dynamic", "static", "weight
 EIGHT_BITS: tuple[Variant, ...] = ("dynamic", "static", "weights")
 
 
-def folder_name(target: str, variant: str) -> str:
-    """Return the name of the folder of an export: `onnx`, and `onnx-static`."""
-    return target if variant == "float32" else f"{target}-{variant}"
+def variant_of(precision: Precision | None, quantize: Quantize | None) -> Variant:
+    """Return the variant that settings name; None stands for a default."""
+    return (precision or "float32") if quantize is None or quantize == "none" else quantize
 
 
 def setting_of(variant: str) -> str:

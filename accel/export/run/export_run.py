@@ -65,7 +65,7 @@ def export_run(
         if not (isinstance(target, Sequence) and target and all(isinstance(name, str) for name in target)):
             raise ConfigError(f"target must be the name of a target, or several, such as ['pt2', 'onnx'], not {describe(target)}")
         names = named_targets(",".join(target))
-    refuse_missing(names, made.proof.python)
+    refuse_missing(names, made.proof.python, made.variant)
     with StopSignals(at_once=True), run_source(run, weights, task, model, evaluates) as source:
         say("the torch model, evaluated")
         exporter = Exporter(TorchReference(source.request, source.weights, source.record), made, source.folder)

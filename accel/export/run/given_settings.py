@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from accel.errors import ConfigError, listed, nearest
 from accel.export.export_settings import ExportSettings
 from accel.export.proof.prove import ProofSettings
+from accel.export.quantisation.variant import EIGHT_BITS, Variant, setting_of, variant_of
 from accel.values import check_value
 
 __all__ = ["given_settings", "setting_kinds"]
@@ -34,5 +35,26 @@ def given_settings(given: Mapping[str, Any]) -> ExportSettings:
         if name not in kinds:
             raise ConfigError(f"{name} is no setting of an export{nearest(name, kinds) or f'; there is {listed(kinds, 12)}'}")
     values = {name: check_value(name, value, kinds[name]) for name, value in given.items()}
+    require_heeded(values)
     proof = {field.name: values.pop(field.name) for field in fields(ProofSettings) if field.name in values}
     return ExportSettings(**values, proof=ProofSettings(**proof))
+
+
+HEEDED_BY: dict[str, tuple[Variant, ...]] = {
+    "calibrate": ("static",), "samples": ("static",), "sensitivity": EIGHT_BITS, "max_drop": ("bfloat16", "float16", *EIGHT_BITS),
+}  # fmt: skip
+"""Variants that heed a setting."""
+
+
+def require_heeded(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that exclude each other, or that have no effect on the variant that they name."""
+    quantize, precision = values.get("quantize", "none"), values.get("precision", "float32")
+    if quantize != "none" and precision != "float32":
+        raise ConfigError(
+            f"quantize={quantize} and precision={precision} exclude each other: layers of 8 bits leave float32 to the rest"
+        )
+    variant = variant_of(precision, quantize)
+    for name, heeded in HEEDED_BY.items():
+        if values.get(name) is not None and variant not in heeded:
+            by = " or ".join(map(setting_of, heeded))
+            raise ConfigError(f"{name}={values[name]} has no effect: only {by} heeds it, in an export; leave it out")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from accel.errors import ConfigError
 from accel.export.all_targets import TARGETS, target_class
+from accel.export.quantisation.variant import Variant
 
 if TYPE_CHECKING:  # names are refused before torch is imported
     from accel.export.export_outcome import ExportOutcome
@@ -25,9 +26,9 @@ def named_targets(text: str) -> list[str]:
     return names
 
 
-def refuse_missing(names: Sequence[str], python: str | None) -> None:
-    """Raise ConfigError if no target that was named is installed, before anything is computed."""
-    missing = [sentence for name in names if (sentence := target_class(name).missing(python))]
+def refuse_missing(names: Sequence[str], python: str | None, variant: Variant) -> None:
+    """Raise ConfigError if no target that was named is installed and can do what is asked, before anything is computed."""
+    missing = [sentence for kind in map(target_class, names) if (sentence := kind.unable(variant) or kind.missing(python))]
     if missing and len(missing) == len(names):
         raise ConfigError(missing[0])
 
@@ -53,5 +54,5 @@ def export_each(exporter: Exporter, names: Sequence[str], announce: Callable[[st
         except ConfigError as error:
             if len(names) == 1:
                 raise
-            outcomes.append(ExportOutcome(name, "failed", str(error)))
+            outcomes.append(ExportOutcome(name, "failed", str(error), variant=exporter.settings.variant))
     return outcomes

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from accel.export.quantisation.onnx_source import OnnxSource
 from accel.export.runtime.build_process import build_apart
 from accel.export.runtime.engine_process import TIME_LIMIT
 from accel.export.target import Target
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvertedTarget", "FromOnnx", "FromProgram"]
 
-PLACE = ("python", "time_limit", "quantisation")
+PLACE = ("python", "time_limit", "quantisation", "source")
 """Fields that the process of the engine is not given."""
 
 
@@ -57,15 +58,16 @@ class ConvertedTarget(Target):
 
 @dataclass
 class FromOnnx(ConvertedTarget):
-    """A target that is made of `model.onnx`."""
+    """A target that is made of `model.onnx`, which has the integers of a variant, and else float32."""
 
     opset: int = 20
     """Version of the operators in the ONNX file."""
+    source: OnnxSource = field(default_factory=OnnxSource, repr=False)
+    """The files of this model, as far as they are made."""
 
     def prepare(self, model: nn.Module, example: Example, folder: Path) -> None:
-        from accel.export.targets.onnx import write_onnx
-
-        write_onnx(model, example, folder / "model.onnx", self.opset)
+        of_file = self.variant if self.mixes and self.quantisation is not None else "float32"  # others quantise by themselves
+        self.source.write(model, example, folder / "model.onnx", self.opset, of_file, self.quantisation)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Arrays, Runner
 from accel.export.targets.converted_target import FromOnnx
 
@@ -32,12 +33,14 @@ class Mnn(FromOnnx):
     builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("MNN",)
     distributions: ClassVar[tuple[str, ...]] = ("MNN", "onnx", "onnxscript")
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 5e-3, "weights": 0.1}
+    mixes: ClassVar[bool] = False
 
     def convert(self, source: Path, folder: Path) -> None:
         import _tools
 
         words = ["x", "-f", "ONNX", "--modelFile", str(source / "model.onnx"), "--MNNModel", str(folder / self.file)]
-        _tools.mnnconvert([*words, "--bizCode", "accel"])
+        _tools.mnnconvert([*words, "--bizCode", "accel", *FLAGS.get(self.variant, ())])
         if not (folder / self.file).is_file():
             raise RuntimeError("mnnconvert wrote no file")
 
@@ -52,3 +55,7 @@ class Mnn(FromOnnx):
             return [np.array(one.read()) for one in outputs]
 
         return run
+
+
+FLAGS: dict[Variant, tuple[str, ...]] = {"float16": ("--fp16",), "weights": ("--weightQuantBits", "8")}
+"""Of the converter. Weights are stored so, and computed with in float32."""

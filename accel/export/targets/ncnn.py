@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Arrays, Runner
 from accel.export.targets.converted_target import ConvertedTarget
 
@@ -24,6 +25,8 @@ __all__ = ["Ncnn"]
 class Ncnn(ConvertedTarget):
     """Tencent's engine for phones, by way of a traced module and pnnx. It has no dimension for a batch: a call takes one sample.
 
+    In `float16` the weights are stored in half floats, and computed with in float32.
+
     Source: https://github.com/Tencent/ncnn; https://github.com/pnnx/pnnx.
     """
 
@@ -34,6 +37,7 @@ class Ncnn(ConvertedTarget):
     converts_with: ClassVar[tuple[str, ...]] = ("pnnx",)
     runs_with: ClassVar[tuple[str, ...]] = ("ncnn",)
     distributions: ClassVar[tuple[str, ...]] = ("ncnn", "pnnx")
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 5e-3}
     batch: ClassVar[int | None] = 1
 
     def prepare(self, model: nn.Module, example: Example, folder: Path) -> None:
@@ -48,7 +52,12 @@ class Ncnn(ConvertedTarget):
     def convert(self, source: Path, folder: Path) -> None:
         import pnnx
 
-        command = [pnnx.EXEC_PATH, "model.pt", f"inputshape={(source / 'shapes').read_text()}", "fp16=0"]
+        command = [
+            pnnx.EXEC_PATH,
+            "model.pt",
+            f"inputshape={(source / 'shapes').read_text()}",
+            f"fp16={int(self.variant == 'float16')}",
+        ]
         done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
         for name in (self.file, "model.ncnn.bin"):
             if not (source / name).is_file():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from accel.errors import ConfigError
+from accel.export.quantisation.onnx_source import OnnxSource
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
@@ -31,13 +34,16 @@ class Onnx(Target):
     builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 5e-3, "static": 0.25, "dynamic": 0.25, "weights": 0.1}
     has_consumer: ClassVar[bool] = True
 
     opset: int = 20
     """Version of the operators in the file."""
+    source: OnnxSource = field(default_factory=OnnxSource, repr=False)
+    """The files of this model, as far as they are made."""
 
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
-        write_onnx(model, example, folder / self.file, self.opset)
+        self.source.write(model, example, folder / self.file, self.opset, self.variant, self.quantisation)
 
     def load(self, folder: Path, threads: int) -> Runner:
         from accel.export.targets.ort_session import ort_runner

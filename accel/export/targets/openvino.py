@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Arrays, Runner
 from accel.export.targets.converted_target import FromOnnx
 
@@ -18,6 +19,9 @@ __all__ = ["OpenVino"]
 @dataclass
 class OpenVino(FromOnnx):
     """Intel's engine, by way of an ONNX file. It computes in float32; by itself it takes bfloat16 where the processor has it.
+
+    In `bfloat16` it may do that: the file is that of float32. In `float16` the weights are half floats, which are computed with
+    in float32.
 
     Source: https://docs.openvino.ai. The file is read and not converted by `openvino.convert_model`, which reports its use to
     Intel.
@@ -30,16 +34,19 @@ class OpenVino(FromOnnx):
     builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("openvino",)
     distributions: ClassVar[tuple[str, ...]] = ("openvino", "onnx", "onnxscript")
+    variants: ClassVar[Mapping[Variant, float]] = {"bfloat16": 5e-2, "float16": 5e-3, "static": 0.25, "weights": 0.1}
 
     def convert(self, source: Path, folder: Path) -> None:
         import openvino
 
-        openvino.save_model(openvino.Core().read_model(source / "model.onnx"), folder / self.file, compress_to_fp16=False)
+        halves = self.variant == "float16"
+        openvino.save_model(openvino.Core().read_model(source / "model.onnx"), folder / self.file, compress_to_fp16=halves)
 
     def load(self, folder: Path, threads: int) -> Runner:
         import openvino
 
-        hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        precision = "bf16" if self.variant == "bfloat16" else "f32"
+        hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         compiled = openvino.Core().compile_model(folder / self.file, "CPU", hints)
 
         def run(inputs: Sequence[NDArray[Any]]) -> Arrays:

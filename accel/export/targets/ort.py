@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner
 from accel.export.targets.converted_target import FromOnnx
 
@@ -26,6 +28,7 @@ class Ort(FromOnnx):
     builds_with: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript")
     runs_with: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    variants: ClassVar[Mapping[Variant, float]] = {"static": 0.25, "dynamic": 0.25, "weights": 0.1}
     has_consumer: ClassVar[bool] = True
 
     def convert(self, source: Path, folder: Path) -> None:

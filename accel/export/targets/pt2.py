@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
@@ -25,13 +27,15 @@ class Pt2(Target):
     file: ClassVar[str] = "model.pt2"
     about: ClassVar[str] = "torch.export, run by torch"
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 1e-2, "bfloat16": 5e-2}
 
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
         import torch
 
+        from accel.export.quantisation.half_model import in_precision
         from accel.export.traced import exported_program
 
-        torch.export.save(exported_program(model, example), folder / self.file)
+        torch.export.save(exported_program(in_precision(model, self.variant), example), folder / self.file)
 
     def load(self, folder: Path, threads: int) -> Runner:
         import torch

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
@@ -25,13 +27,15 @@ class TorchScript(Target):
     file: ClassVar[str] = "model.ts"
     about: ClassVar[str] = "traced and frozen, run by torch and libtorch"
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 1e-2, "bfloat16": 5e-2}
 
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
         import torch
 
+        from accel.export.quantisation.half_model import in_precision
         from accel.export.traced import traced_module
 
-        torch.jit.save(torch.jit.freeze(traced_module(model, example)), str(folder / self.file))
+        torch.jit.save(torch.jit.freeze(traced_module(in_precision(model, self.variant), example)), str(folder / self.file))
 
     def load(self, folder: Path, threads: int) -> Runner:
         import torch

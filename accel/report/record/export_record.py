@@ -1,4 +1,4 @@
-"""The outcomes of exports that a run directory keeps, `export.json`: the newest of each target."""
+"""The outcomes of exports that a run directory keeps, `export.json`: the newest of each target and variant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 
 def read_outcomes(run: Path) -> list[dict[str, Any]]:
-    """Return the outcomes that a run directory keeps, each of another target; none of a damaged file, or of another schema."""
+    """Return the outcomes that a run directory keeps, each of another target or variant; none of a damaged or foreign file."""
     try:
         content = json.loads((run / FILE).read_bytes())
         outcomes = content["outcomes"] if content["schema"] == SCHEMA else []
@@ -32,7 +32,7 @@ def write_outcomes(run: Path, outcomes: Sequence[dict[str, Any]]) -> None:
     Raises:
         ConfigError: if the disk does not take them.
     """
-    by_target = {one["target"]: one for one in [*read_outcomes(run), *outcomes]}
+    by_target = {(one["target"], one.get("variant")): one for one in [*read_outcomes(run), *outcomes]}
     try:
         content = json.dumps({"schema": SCHEMA, "outcomes": list(by_target.values())}, indent=1, allow_nan=False)
         atomic_files.write(run / FILE, content.encode())

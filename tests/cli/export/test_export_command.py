@@ -195,3 +195,40 @@ def test_digits_have_no_normalisation_to_put_into_the_graph(refused: Any, tmp_pa
     assert main(["updates=2", "device=cpu", "~plugins.progress", "task.width=8", f"out={run}"]) == 0
     assert refused(run, "target=pt2", "preprocess=true").startswith("preprocess=true: Digits has no normalisation")
     assert command("export", run, "target=pt2", "seconds=0") == 0
+
+
+def test_settings_of_8_bits_are_refused_where_nothing_heeds_them(run: Path, refused: Any) -> None:
+    assert refused(run, "calibrate=entropy") == (
+        "calibrate=entropy has no effect: only quantize=static heeds it, in an export; leave it out"
+    )
+    assert refused(run, "samples=9", "quantize=weights").startswith("samples=9 has no effect: only quantize=static")
+    assert refused(run, "max_drop=1").startswith("max_drop=1.0 has no effect: only precision=bfloat16 or ")
+    assert refused(run, "quantize=static", "precision=float16").startswith(
+        "quantize=static and precision=float16 exclude each other"
+    )
+    assert refused(run, "quantize=statik").startswith("quantize must be")
+    assert refused(run, "quantize=static", "--check", run).startswith("quantize=static has no effect: --check")
+    assert refused(run, "target=torchscript", "quantize=dynamic") == (
+        "quantize=dynamic: target=torchscript cannot do that; it can precision=float32 or float16 or bfloat16, and no 8 bits"
+    )
+
+
+def test_an_export_of_8_bits_has_a_folder_of_its_own_and_tells_of_its_layers(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skip_missing("onnx")
+    words = ["quantize=static", "samples=8", "seconds=0", "max_drop=100", "preprocess=true"]
+    assert command("export", run, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("onnx-static   holds ") for line in lines)
+    assert any(line.startswith("layer ") and "error alone" in line for line in lines)
+    assert any("layers in 8 bits, ranges by minmax of 8 training samples" in line for line in lines)
+    assert lines[-1] == f"{run / 'export/onnx-static'}"
+    (outcome,) = [one for one in json.loads((run / "export.json").read_text())["outcomes"] if one["variant"] == "static"]
+    assert outcome["quantisation"]["samples"] == 8
+    assert outcome["proof"]["drop"]["metric"] == "accuracy"
+    assert command("evaluate", run / "export/onnx-static") == 0
+    np.save(tmp_path / "samples.npy", np.zeros((3, 16, 16, 3), np.uint8))
+    program = [sys.executable, run / "export/onnx-static/consumer.py", tmp_path / "samples.npy"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert len(done.stdout.splitlines()) == 3, done.stderr

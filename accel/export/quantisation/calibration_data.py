@@ -1,0 +1,109 @@
+"""Data to calibrate with: inputs that the model is given for pictures or texts of the training data, as evaluation shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from accel.engine.loading.evaluate_saved import evaluate_saved
+from accel.errors import ConfigError
+from accel.export.example import ModelCall
+from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.proof.torch_reference import TorchReference
+
+__all__ = ["calibration_inputs", "graph_batches"]
+
+
+class EnoughSamples(Exception):
+    """All the samples that were asked for have been seen."""
+
+
+class InputRecord(nn.Module):
+    """Stand-in for a model that keeps the inputs of its calls.
+
+    Args:
+        model: the model.
+        samples: how many are kept.
+    """
+
+    def __init__(self, model: nn.Module, samples: int) -> None:
+        super().__init__()
+        self.model, self.left = model, samples
+        self.calls: list[tuple[Tensor, ...]] = []
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the model does. Raise EnoughSamples where no more are to be kept."""
+        if self.left <= 0:
+            raise EnoughSamples
+        inputs = ModelCall(args, kwargs, None).inputs
+        count = len(inputs[0])
+        self.calls.append(tuple(one.detach()[: self.left].clone() if len(one) == count else one.detach().clone() for one in inputs))
+        self.left -= count
+        return self.model(*args, **kwargs)
+
+
+def calibration_inputs(reference: TorchReference, samples: int, seed: int) -> list[tuple[Tensor, ...]]:
+    """Return the inputs of the model for training samples, in batches of at most the run's `batch_size`.
+
+    They are drawn at random from all of the training data, without what augments it where the task can show it so
+    (`Task.calibration_data`). Of a stream the first are taken.
+
+    Args:
+        reference: the torch model, with the task of its run.
+        samples: how many at most.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: if the training data is not there, or is empty.
+    """
+    request = reference.request
+    records: list[InputRecord] = []
+
+    def drawn(split: str) -> Any:
+        data = request.task.calibration_data()
+        data = request.data("train") if data is None else data
+        with suppress(TypeError, NotImplementedError):  # a stream has no length
+            chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:samples]
+            if not len(chosen):
+                raise ConfigError("the training data is empty, and the ranges of integers are taken from it; give it some samples")
+            return Subset(data, chosen.tolist())
+        return data
+
+    def recorded(model: nn.Module) -> nn.Module:
+        records.append(InputRecord(model, samples))
+        return records[0]
+
+    of_training = replace(request, data=drawn, evaluation_split="calibration", plugins=[])
+    with suppress(EnoughSamples):
+        evaluate_saved(of_training, reference.source, reference.record, recorded)
+    if not records or not records[0].calls:
+        raise ConfigError(
+            "quantize=static: the training data gives the model no sample, and ranges are taken from it; give it some"
+        )
+    return records[0].calls
+
+
+def graph_batches(
+    calls: Sequence[tuple[Tensor, ...]], normalisation: PixelNormalisation | None, size: int | None
+) -> tuple[tuple[Tensor, ...], ...]:
+    """Return inputs of a model as its graph takes them.
+
+    Args:
+        calls: inputs of the model.
+        normalisation: the one that is in the graph, which takes pixels; None without.
+        size: samples that the graph takes in a call; None for any number.
+    """
+    if normalisation is not None:
+        calls = [(torch.from_numpy(normalisation.restore(call[0])), *call[1:]) for call in calls]
+    if size is None:
+        return tuple(calls)
+    return tuple(
+        tuple(one[start : start + size] if len(one) == len(call[0]) else one for one in call)
+        for call in calls for start in range(0, len(call[0]) - size + 1, size)
+    )  # fmt: skip
