@@ -157,7 +157,7 @@ class Exporter:
         cards: list[Card] = []
 
         def build(floats: Sequence[str]) -> Card:
-            target.quantisation = integer.quantisation([name for name in integer.layers if name not in floats])
+            target.quantisation = integer.quantisation([name for name in layers if name not in floats])
             for file in folder.iterdir():
                 file.unlink()
             cards.append(self._build(target, graph, given, folder))
@@ -167,6 +167,7 @@ class Exporter:
             return self._prove(folder, build(floats), example, timed)
 
         with quiet_build(target.name):
+            layers = integer.layers
             if self.settings.sensitivity:
                 integer.measure()
         if target.cannot_run():
@@ -175,7 +176,7 @@ class Exporter:
         return replace(cards[-1], quantisation=integer.card(floats)), proof
 
     def _batches(self, given: Example) -> tuple[tuple[Tensor, ...], ...]:
-        """Return the inputs by which ranges are known and layers are measured, of training samples; held-out ones without ranges."""
+        """Return the inputs by which ranges are known and layers measured: training samples, or held-out ones without ranges."""
         calibrated = self.settings.variant == "static" and not self.scales
         calls = self.calibration if calibrated else [self.reference.call.inputs]
         sizes = given.input_infos[0].shape

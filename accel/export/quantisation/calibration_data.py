@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -30,12 +30,12 @@ class InputRecord(nn.Module):
     Args:
         model: the model.
         samples: how many are kept.
+        keep: is given the inputs of each call. They are no attribute of this module: an evaluation puts these back.
     """
 
-    def __init__(self, model: nn.Module, samples: int) -> None:
+    def __init__(self, model: nn.Module, samples: int, keep: Callable[[tuple[Tensor, ...]], None]) -> None:
         super().__init__()
-        self.model, self.left = model, samples
-        self.calls: list[tuple[Tensor, ...]] = []
+        self.model, self.left, self.keep = model, samples, keep
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the model does. Raise EnoughSamples where no more are to be kept."""
@@ -43,7 +43,7 @@ class InputRecord(nn.Module):
             raise EnoughSamples
         inputs = ModelCall(args, kwargs, None).inputs
         count = len(inputs[0])
-        self.calls.append(tuple(one.detach()[: self.left].clone() if len(one) == count else one.detach().clone() for one in inputs))
+        self.keep(tuple(one.detach()[: self.left].clone() if len(one) == count else one.detach().clone() for one in inputs))
         self.left -= count
         return self.model(*args, **kwargs)
 
@@ -63,7 +63,7 @@ def calibration_inputs(reference: TorchReference, samples: int, seed: int) -> li
         ConfigError: if the training data is not there, or is empty.
     """
     request = reference.request
-    records: list[InputRecord] = []
+    calls: list[tuple[Tensor, ...]] = []
 
     def drawn(split: str) -> Any:
         data = request.task.calibration_data()
@@ -76,17 +76,16 @@ def calibration_inputs(reference: TorchReference, samples: int, seed: int) -> li
         return data
 
     def recorded(model: nn.Module) -> nn.Module:
-        records.append(InputRecord(model, samples))
-        return records[0]
+        return InputRecord(model, samples, calls.append)
 
     of_training = replace(request, data=drawn, evaluation_split="calibration", plugins=[])
     with suppress(EnoughSamples):
         evaluate_saved(of_training, reference.source, reference.record, recorded)
-    if not records or not records[0].calls:
+    if not calls:
         raise ConfigError(
             "quantize=static: the training data gives the model no sample, and ranges are taken from it; give it some"
         )
-    return records[0].calls
+    return calls
 
 
 def graph_batches(

@@ -48,6 +48,7 @@ def with_static_integers(source: Path, quantisation: Quantisation, ranges: Any) 
         overrides = {
             key: value for name in quantisation.layers for node in layers[name] for key, value in given(node, trained[name])
         }
+        ranges = ranges_of(overrides)
         options = {
             "TensorQuantOverrides": overrides, "OpTypesToExcludeOutputQuantization": list(STATIC_OPERATORS),
             "QDQDisableWeightAdjustForInt32Bias": True,
@@ -97,6 +98,14 @@ def given(node: Any, scales: Any) -> list[tuple[str, list[dict[str, Any]]]]:
         for one in scales.weight_scale.tolist()
     ]
     return [(node.input[0], [x]), (node.input[1], filters)]
+
+
+def ranges_of(overrides: Mapping[str, Any]) -> Any:
+    """Return ranges of the tensors that have one scale. The quantiser looks for no other tensors; it takes the scale."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    return TensorsData(CalibrationMethod.MinMax, {name: (zero, one) for name, known in overrides.items() if "axis" not in known[0]})
 
 
 def with_dynamic_integers(source: Path, layers: Collection[str]) -> Any:

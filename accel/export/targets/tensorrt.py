@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from accel.export.quantisation.variant import Variant
 from accel.export.target import Arrays, Runner
 from accel.export.targets import build_engine
 from accel.export.targets.onnx import Onnx
@@ -40,6 +41,7 @@ class TensorRt(Onnx):
     runs_with: ClassVar[tuple[str, ...]] = ("tensorrt",)
     lives_apart: ClassVar[bool] = True
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt", "onnx", "onnxscript")
+    variants: ClassVar[Mapping[Variant, float]] = {"float16": 5e-3}
     has_consumer: ClassVar[bool] = False
 
     def build(self, model: nn.Module, example: Example, folder: Path) -> None:
