@@ -87,7 +87,7 @@ def test_it_holds_by_the_drop_of_the_accuracy(variant: Variant, make: Make, base
 def test_the_worst_layers_stay_in_floats_until_it_holds(make: Make) -> None:
     first = make("static").export("onnx")
     assert first.proof is not None
-    asked = replace(UNTIMED, tolerance=0.8 * first.proof.share)
+    asked = replace(UNTIMED, tolerance=0.95 * first.proof.share)
     outcome = make("static", asked, sensitivity=False).export("onnx")
     assert outcome.status == "holds", outcome.reason
     assert outcome.folder is not None
