@@ -174,7 +174,7 @@ def test_a_card_with_another_normalisation_is_refused(exporter: Exporter) -> Non
 
 
 def test_a_model_that_cannot_be_followed_is_a_sentence_with_its_line(exporter: Exporter) -> None:
-    exporter.model = Branching(exporter.model)
+    exporter.plain = Branching(exporter.plain)
     with pytest.raises(ConfigError, match=r"target=pt2: the model cannot be exported: .*line \d+: if out\[0, 0\] > 0"):
         exporter.export("pt2")
     assert list((exporter.run / "export").iterdir()) == []
