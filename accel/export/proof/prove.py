@@ -16,9 +16,9 @@ from accel.export.proof.compared_model import ComparedModel
 from accel.export.proof.latency import measure_latency
 from accel.export.proof.proof import Latency, Proof
 from accel.export.proof.torch_reference import TorchReference
-from accel.export.runtime.engine_process import TIME_LIMIT
+from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed
 from accel.export.runtime.exported_model import ExportedModel
-from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.export.runtime.runtime_process import RuntimeProcess
 from accel.values import Count, Fraction, NonNegative, Positive
 
 __all__ = ["ProofSettings", "model_bytes", "prove"]

@@ -15,7 +15,8 @@ from accel.export.call.structured_values import join_tensors, split_tensors
 from accel.export.card import Card
 from accel.export.example import GIVEN
 from accel.export.pixel_normalisation import PixelNormalisation
-from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.export.runtime.engine_process import RuntimeFailed
+from accel.export.runtime.runtime_process import RuntimeProcess
 from accel.export.target import Arrays
 
 __all__ = ["ExportedModel"]

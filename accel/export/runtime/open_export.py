@@ -12,8 +12,9 @@ from accel.engine.task import Task
 from accel.errors import ConfigError
 from accel.export.card import Card, changed_files
 from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.runtime.engine_process import RuntimeFailed
 from accel.export.runtime.exported_model import ExportedModel
-from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.export.runtime.runtime_process import RuntimeProcess
 
 __all__ = ["opened_export"]
 

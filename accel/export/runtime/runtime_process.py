@@ -12,7 +12,7 @@ from accel.export.quantisation.variant import Variant
 from accel.export.runtime.engine_process import TIME_LIMIT, EngineProcess, RuntimeFailed
 from accel.export.target import Arrays
 
-__all__ = ["RuntimeFailed", "RuntimeProcess", "TimedCall"]
+__all__ = ["RuntimeProcess", "TimedCall"]
 
 
 class TimedCall(NamedTuple):

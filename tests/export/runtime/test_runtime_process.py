@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from accel.errors import ConfigError
+from accel.export.runtime.engine_process import RuntimeFailed
 from accel.export.runtime.exported_model import pieces_of
-from accel.export.runtime.runtime_process import RuntimeFailed, RuntimeProcess
+from accel.export.runtime.runtime_process import RuntimeProcess
 
 pytestmark = pytest.mark.slow
 
