@@ -88,6 +88,6 @@ def integers(program: ExportedProgram, batches: Sequence[Sequence[Tensor]]) -> A
     quantizer.set_global(xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(program.module(), quantizer)
     for batch in batches:
-        for sample in zip(*(inputs.split(1) for inputs in batch), strict=True):
+        for sample in zip(*((one[None] for one in inputs) for inputs in batch), strict=True):
             prepared(*sample)
     return convert_pt2e(prepared)
