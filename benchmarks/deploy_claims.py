@@ -83,7 +83,7 @@ def line(row: dict[str, Any]) -> str:
 def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
     text = ["# What is said of making a trained model faster, measured\n", machine.sentence(result) + "\n"]
-    text.append(f"Other programs used {result['others percent']} % of a core. x: how many times faster, with bounds at 99 %.\n")
+    text.append(f"Other programs used {result['others percent']:.0f} % of a core. x: how many times faster, with bounds at 99 %.\n")
     for claim in result["claims"].values():
         text += [f"## {claim['says']}\n", "| case | from | to | ms of a call before | x | n |", "|---|---|---|---|---|---|"]
         text += [line(row) for row in claim["pairs"]] + [""]

@@ -33,7 +33,7 @@ OPTIONAL = {
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/loaders/read_ahead.py"},
     "torch_pruning": {"compress/pruning/channel_tracing.py"},
-    "torchao": {"compress/quantisation/torchao_pt2e.py"},
+    "torchao": {"compress/quantisation/torchao_pt2e.py", "export/targets/executorch.py"},
     "onnx": {"export/targets/onnx.py", *(f"export/quantisation/onnx_{name}.py" for name in ("integers", "layers", "source"))},
     "onnxruntime": {
         *("export/targets/ort_session.py", "export/quantisation/onnx_ranges.py"),

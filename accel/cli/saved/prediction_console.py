@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from accel.checkpoints.weights.find_weights import find_weights
 from accel.cli.exit_codes import FAILED
 from accel.cli.saved.comparison_console import opened_model
 from accel.cli.saved.input_files import input_names
@@ -49,6 +50,8 @@ def run_predictions(paths: Sequence[Path], settings: dict[str, Any], words: Sequ
     for path, exported in zip(paths, exports, strict=True):
         if exported is not None and (idle := [name for name in ("weights", "device") if name in settings]):
             raise ConfigError(f"{idle[0]} has no effect: {path} is an export, which has its weights and its engine; leave it out")
+        if exported is None:
+            find_weights(path, settings.get("weights"))  # a run without a checkpoint is told from a folder that is none
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # the task may be in the current directory, as in training
         sys.path.insert(0, str(Path.cwd()))
     task = load_task(paths[0] if exports[0] is None else run_of_export(exports[0]))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
 
 from accel.export.all_targets import make_target
 from accel.export.runtime.failure_reason import failure_answer
+from accel.export.runtime.parent_end import end_with_parent
 
 __all__ = ["main"]
 
@@ -24,7 +22,7 @@ def main() -> None:
     """
     number, name, settings, source, folder = sys.argv[1:]
     connection = Connection(int(number))
-    Thread(target=end_with, args=(connection,), daemon=True).start()
+    end_with_parent()
     warnings.simplefilter("ignore")  # of engines about their own code
     target = make_target(name, json.loads(settings))
     try:
@@ -33,12 +31,3 @@ def main() -> None:
         connection.send(failure_answer(error))
     else:
         connection.send(("done",))
-
-
-def end_with(connection: Connection) -> None:
-    """End this process, and those that it started, when the one at the other end of a connection has ended.
-
-    Nothing is ever sent to it, so whatever comes is the end.
-    """
-    connection.poll(None)
-    os.killpg(0, signal.SIGKILL)

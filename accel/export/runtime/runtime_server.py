@@ -11,6 +11,7 @@ from typing import Any
 
 from accel.export.all_targets import make_target
 from accel.export.runtime.failure_reason import failure_answer
+from accel.export.runtime.parent_end import end_with_parent
 
 __all__ = ["main", "versions_of"]
 
@@ -25,6 +26,7 @@ def main() -> None:
     """
     number, name, variant, folder, threads = sys.argv[1:]
     connection = Connection(int(number))
+    end_with_parent()
     target = make_target(name, {"variant": variant})
     try:
         run = target.load(Path(folder), int(threads))

@@ -20,10 +20,13 @@ from accel.errors import ConfigError
 from accel.export import exporter as exporter_module
 from accel.export.all_targets import TARGETS, make_target, target_class
 from accel.export.card import Card
+from accel.export.example import ModelCall, make_example
 from accel.export.export_settings import ExportSettings
 from accel.export.exporter import Exporter
 from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.quantisation.quantisation import Quantisation
 from accel.export.runtime.open_export import opened_export
+from accel.export.runtime.runtime_process import RuntimeProcess
 from accel.export.tensor_info import TensorInfo
 from tests.support.exported_runs import UNTIMED, make_exporter, python_of, skip_missing
 
@@ -249,3 +252,24 @@ def test_tvm_merges_operators_where_it_is_told_to(fusion: bool, exporter: Export
     assert outcome.folder is not None
     names = (outcome.folder / "model.so").read_bytes()
     assert (b"fused_" in names) == fusion
+
+
+@pytest.mark.engine
+def test_executorch_computes_in_integers(tmp_path: Path) -> None:
+    skip_missing("executorch")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.Flatten(), nn.LazyLinear(4)).eval()
+    pictures = torch.randn(8, 3, 8, 8)
+    expected = model(pictures)
+    example = make_example(model, ModelCall((pictures,), {}, None), "none", 1)
+    sizes, outputs = [], []
+    for settings in ({}, {"variant": "static", "quantisation": Quantisation((), calibration=((pictures,),))}):
+        folder = tmp_path / f"{len(sizes)}"
+        folder.mkdir()
+        make_target("executorch", {"python": python_of("executorch"), **settings}).build(model, example, folder)
+        with RuntimeProcess("executorch", folder, 1, python_of("executorch")) as process:
+            outputs.append(torch.from_numpy(process.run([pictures[:1].numpy()]).outputs[0]))
+        sizes.append((folder / "model.pte").stat().st_size)
+    errors = [float((output - expected[:1]).abs().max() / expected.abs().max()) for output in outputs]
+    assert errors[0] < 1e-5 < errors[1] < 0.05
+    assert sizes[1] < 0.4 * sizes[0]
