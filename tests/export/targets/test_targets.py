@@ -260,7 +260,7 @@ def test_executorch_computes_in_integers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.Flatten(), nn.LazyLinear(4)).eval()
     pictures = torch.randn(8, 3, 8, 8)
-    expected = model(pictures)
+    expected = model(pictures).detach()
     example = make_example(model, ModelCall((pictures,), {}, None), "none", 1)
     sizes, outputs = [], []
     for settings in ({}, {"variant": "static", "quantisation": Quantisation((), calibration=((pictures,),))}):
