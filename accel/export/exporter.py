@@ -21,6 +21,7 @@ from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.proof import Proof
 from accel.export.proof.prove import model_bytes, prove
+from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.replaced_folder import replacing_folder
 from accel.export.shipped_model import shipped_model
@@ -66,6 +67,7 @@ class Exporter:
             )
         require_sound(self.reference.model, self.reference.call)
         self.model = shipped_model(self.reference.model, self.reference.source.structure, self.reference.call)
+        self.timed: TimedTorch | None = None
 
     def export(self, name: str) -> ExportOutcome:
         """Export to a target: built, loaded anew, proven, and put in its place if it holds.
@@ -124,8 +126,9 @@ class Exporter:
         return make_example(self.reference.model, self.reference.call, self.settings.dynamic, batch)
 
     def _prove(self, folder: Path, card: Card, example: Example) -> Proof:
-        eager = GraphModule(self.model, example).eval()
-        return prove(folder, card, self.reference, eager, self.settings.proof, target_class(card.target).tolerance)
+        if self.timed is None:  # it is compiled once for all targets
+            self.timed = TimedTorch(GraphModule(self.model, example).eval())
+        return prove(folder, card, self.reference, self.timed, self.settings.proof, target_class(card.target).tolerance)
 
     def _card(self, target: Target, example: Example, folder: Path) -> Card:
         """Return the card of files that were built, without their proof."""

@@ -62,7 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     check_words(words, KINDS, USAGE.command)
     other = Path(words[0]).expanduser() if words else None
     paths = [path]
-    if other is not None and any(os.path.isfile(other / name) for name in ("card.json", "plan.json")):  # no folder of samples has these
+    if other is not None and any(
+        os.path.isfile(other / name) for name in ("card.json", "plan.json")
+    ):  # no folder of samples has these
         paths.append(other)
         words = words[1:]
     if not words:

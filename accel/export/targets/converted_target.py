@@ -14,6 +14,7 @@ from accel.export.target import Target
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
     from accel.export.example import Example
 
@@ -66,6 +67,11 @@ class FromOnnx(ConvertedTarget):
         from accel.export.targets.onnx import write_onnx
 
         write_onnx(model, example, folder / "model.onnx", self.opset)
+
+    def graph(self, model: nn.Module, example: Example) -> ExportedProgram | None:
+        from accel.export.targets.onnx import onnx_graph
+
+        return onnx_graph(model, example, self.opset)
 
 
 @dataclass
