@@ -1,16 +1,16 @@
-"""Windows of two ways of doing the same, in turns, until their speeds can be told apart or the time is up."""
+"""Windows of ways of doing the same, in turns, until their speeds can be told apart or the time is up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
 from accel.compare.bootstrap import LEVEL
 from accel.compare.speed_ratio import SpeedRatio, speed_ratio
-from accel.compare.window_plan import Side, window_plan
+from accel.compare.window_plan import turn_order
 
-__all__ = ["Limits", "interleave"]
+__all__ = ["Limits", "interleave", "take_turns"]
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,36 @@ def interleave(
         limits: when to end; None for the usual ones.
         clock: seconds, by which the time is up. Ranks whose windows return the same make as many rounds if their clocks agree.
     """
+    seconds = take_turns({"base": base, "other": other}, "other", limits, clock)
+    return speed_ratio(seconds["base"], seconds["other"], (limits or Limits()).level)
+
+
+def take_turns(
+    sides: Mapping[str, Callable[[], float]],
+    other: str,
+    limits: Limits | None = None,
+    clock: Callable[[], float] = lambda: perf_counter(),
+) -> dict[str, list[list[float]]]:
+    """Time several ways of doing the same in turns; return the seconds of the windows of each, (rounds, 2).
+
+    Args:
+        sides: what runs one window of each, and returns its seconds per sample.
+        other: the one that is compared with all others: it ends when the bounds of each of these ratios are narrow enough.
+        limits: when to end; None for the usual ones.
+        clock: seconds, by which the time is up.
+    """
     limits = limits or Limits()
-    sides: dict[Side, Callable[[], float]] = {"base": base, "other": other}
-    seconds: dict[Side, list[list[float]]] = {"base": [], "other": []}
+    names, seconds = list(sides), {name: list[list[float]]() for name in sides}
     until = clock() + limits.seconds
     for number in range(limits.max_rounds):
-        taken: dict[Side, list[float]] = {"base": [], "other": []}
-        for side in window_plan(number):
-            taken[side].append(sides[side]())
-        for side, windows in taken.items():
-            seconds[side].append(windows)
-        done = number + 1
-        if done >= limits.min_rounds and done % limits.step == 0:
-            ratio = speed_ratio(seconds["base"], seconds["other"], limits.level)
-            if clock() > until or ratio.width <= limits.width:
-                return ratio
-    return speed_ratio(seconds["base"], seconds["other"], limits.level)
+        taken = {name: list[float]() for name in sides}
+        for name in turn_order(number, names):
+            taken[name].append(sides[name]())
+        for name, windows in taken.items():
+            seconds[name].append(windows)
+        if number + 1 < limits.min_rounds or (number + 1) % limits.step:
+            continue
+        ratios = [speed_ratio(seconds[name], seconds[other], limits.level) for name in sides if name != other]
+        if clock() > until or all(ratio.width <= limits.width for ratio in ratios):
+            break
+    return seconds

@@ -26,6 +26,7 @@ from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.proof import Proof
 from accel.export.proof.prove import model_bytes, prove
+from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.quantisation.calibration_data import calibration_inputs, graph_batches
 from accel.export.quantisation.integer_export import IntegerExport
@@ -77,6 +78,7 @@ class Exporter:
         require_sound(self.reference.model, self.reference.call)
         self.model = shipped_model(self.reference.model, self.reference.source.structure, self.reference.call)
         self.plain, self.scales = self._of_integers()
+        self.timed: TimedTorch | None = None
 
     def _of_integers(self) -> tuple[nn.Module, dict[str, LayerScales]]:
         """Return the model whose graph is exported, and the scales of its layers if they were trained and are to be kept.
@@ -203,9 +205,10 @@ class Exporter:
         return make_example(self.reference.model, self.reference.call, self.settings.dynamic, batch)
 
     def _prove(self, folder: Path, card: Card, example: Example, timed: bool = True) -> Proof:
-        eager = GraphModule(self.model, example).eval()
+        if self.timed is None:  # it is compiled once for all targets
+            self.timed = TimedTorch(GraphModule(self.model, example).eval())
         settings = self.settings.proof if timed else replace(self.settings.proof, seconds=0)
-        return prove(folder, card, self.reference, eager, settings, target_class(card.target).tolerance_of(card.variant))
+        return prove(folder, card, self.reference, self.timed, settings, target_class(card.target).tolerance_of(card.variant))
 
     def _card(self, target: Target, example: Example, folder: Path) -> Card:
         """Return the card of files that were built, without their proof."""

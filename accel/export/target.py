@@ -17,6 +17,7 @@ from accel.system.machine import importable
 
 if TYPE_CHECKING:  # the process that runs the files may have no torch
     from torch import nn
+    from torch.export import ExportedProgram
 
     from accel.export.example import Example
 
@@ -117,6 +118,23 @@ class Target(ABC):
     def tolerance_of(cls, variant: Variant) -> float:
         """Return the largest difference that is right for a variant, as a share of the largest output."""
         return cls.variants.get(variant, cls.tolerance)
+
+    def graph(self, model: nn.Module, example: Example) -> ExportedProgram | None:
+        """Return the graph of a model whose operators have the names that `layers` knows; None if the engine tells of no layer."""
+        return None
+
+    def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the outputs of operators in one call of the files, by name: of those that the engine has left apart.
+
+        Args:
+            folder: the files.
+            names: of operators of `graph`, in order.
+            inputs: of the call.
+
+        Raises:
+            Exception: anything that the engine trips over.
+        """
+        return {}
 
     @classmethod
     def missing(cls, python: str | None = None) -> str:

@@ -17,7 +17,9 @@ from accel.compare import (
     rank_probability,
     speed_ratio,
     studentized_bounds,
+    take_turns,
     trimmed_mean,
+    turn_order,
     window_plan,
 )
 
@@ -26,6 +28,23 @@ def test_rounds_are_mirrored_and_each_side_leads_in_turn() -> None:
     for number in range(4):
         assert window_plan(number) == window_plan(number)[::-1]
     assert {window_plan(number)[0] for number in range(2)} == {"base", "other"}
+
+
+@pytest.mark.parametrize("sides", ["ab", "abc", "abcd"])
+def test_each_of_several_sides_has_every_place_in_turn(sides: str) -> None:
+    rounds = [turn_order(number, list(sides)) for number in range(len(sides))]
+    assert all(one == one[::-1] and sorted(one) == sorted(sides * 2) for one in rounds)
+    assert all({one[place] for one in rounds} == set(sides) for place in range(len(sides)))
+
+
+def test_several_sides_go_on_until_all_of_their_ratios_are_narrow() -> None:
+    noise, clock = np.random.default_rng(0), iter(np.exp(0.01 * np.arange(4000)))
+    steady = take_turns({"a": lambda: 3.0 * next(clock), "b": lambda: next(clock), "c": lambda: 2.0 * next(clock)}, "c")
+    assert len(steady["a"]) == Limits().min_rounds
+    assert speed_ratio(steady["a"], steady["c"]).ratio == pytest.approx(1.5)
+    assert speed_ratio(steady["b"], steady["c"]).ratio == pytest.approx(0.5)
+    noisy = {"a": lambda: 1.0, "b": lambda: float(np.exp(0.2 * noise.standard_normal())), "c": lambda: 1.0}
+    assert len(take_turns(noisy, "c", Limits(seconds=1e9, max_rounds=20))["a"]) == 20
 
 
 def test_a_steady_slow_down_of_the_machine_changes_no_ratio() -> None:

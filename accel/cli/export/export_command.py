@@ -21,7 +21,7 @@ __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 KINDS: dict[str, Any] = {
     "target": str, "weights": str, "evaluates": str, "preprocess": bool, "dynamic": Dynamic, "opset": Count, "tolerance": Positive,
     "quantize": Quantize, "precision": Precision, "calibrate": Calibrate, "samples": Count, "sensitivity": bool,
-    "max_drop": NonNegative, "agreement": Fraction, "seconds": NonNegative, "threads": Count, "python": str,
+    "max_drop": NonNegative, "agreement": Fraction, "seconds": NonNegative, "threads": str, "compiled": bool, "python": str,
     "time_limit": Positive, "fusion": bool,
 }  # fmt: skip
 """The kind of each setting of the command, by name."""
@@ -40,7 +40,8 @@ SETTINGS = (
     ("tolerance=1e-4", "largest difference, of the largest output"),
     ("agreement=1", "share of the samples with the same top class"),
     ("seconds=4", "of timing for each target, about; 0 for none"),
-    ("threads=1", "processor threads of a call, in timing"),
+    ("threads=1", "processor threads of a call, in timing; or several: [1,2]"),
+    ("compiled=false", "time no torch.compile beside it"),
     ("python=FILE", "an interpreter that has the engine"),
     ("time_limit=900", "seconds that an engine may take to answer"),
     ("fusion=true", "tvm: whether operators are merged"),

@@ -16,8 +16,9 @@ from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_o
 from accel.errors import ConfigError, Sentence
 from accel.export.all_targets import TARGETS
 from accel.export.quantisation.variant import setting_of, variant_of
-from accel.export.run.export_table import export_table
+from accel.export.run.export_table import export_table, speed_table
 from accel.export.run.sensitivity_table import sensitivity_table
+from accel.export.run.show_outcomes import show_outcomes
 from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
 from accel.report.record.export_cells import export_lines
 from accel.report.record.export_record import write_outcomes
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from accel.export.export_outcome import ExportOutcome
     from accel.export.exporter import Exporter
 
-__all__ = ["HEEDED", "run_export"]
+__all__ = ["HEEDED", "run_export", "typed_threads"]
 
 HEEDED = ("batch_size", "seed", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an export heeds."""
@@ -54,6 +55,8 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     settings |= checked_variant(settings, args.check)
     refuse_missing(names, settings.get("python"), variant_of(settings.get("precision"), settings.get("quantize")))
     asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
+    if "threads" in settings:
+        settings["threads"] = typed_threads(settings["threads"])
     try:
         request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
         with StopSignals(at_once=True), announced("exporting") as announce:  # what is half written is taken away
@@ -69,6 +72,7 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     rows = [outcome.as_dict() for outcome in outcomes]
     if not args.check:
         write_outcomes(folder, rows)
+        show_outcomes(folder)
     if args.json:
         say(json.dumps({"schema": 1, "outcomes": rows}, indent=1, allow_nan=False))
     else:
@@ -99,6 +103,14 @@ def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str,
 
 OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity")
 """Settings of how numbers are made, of which a check makes none."""
+
+
+def typed_threads(text: str) -> list[int]:
+    """Return the numbers of threads that were typed: `2`, or `[1,2]`. Raise ConfigError for anything else."""
+    words = [word.strip() for word in text.removeprefix("[").removesuffix("]").split(",")]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise ConfigError(f"threads must be a whole number above 0, or several such as [1,2], not {text}")
+    return [int(word) for word in words]
 
 
 def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, Any]) -> Exporter:
@@ -140,6 +152,8 @@ def _is_left_out(outcome: ExportOutcome, names: Sequence[str]) -> bool:
 def _print(outcomes: Sequence[ExportOutcome], rows: Sequence[dict[str, Any]], folder: Path) -> None:
     console = VisibleConsole(markup=False, highlight=False)
     console.print(export_table(rows))
+    if (speed := speed_table(rows)) is not None:
+        console.print(speed)
     for outcome in outcomes:
         if outcome.quantisation.get("sensitivity"):
             console.print(sensitivity_table(outcome.quantisation))

@@ -19,6 +19,8 @@ class OutputDifferences:
         self.alike, self.rows = 0, 0
         self.place = ""
         """Where the largest difference is, in words."""
+        self.worst: tuple[list[Tensor], int] | None = None
+        """Inputs of the call with the largest difference, and the sample in which it is; None as long as nobody tells."""
         self.misshapen = ""
         """What has another shape than it must have, in words; empty if nothing has."""
 

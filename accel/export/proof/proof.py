@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from math import isfinite
 from typing import Any
 
+from accel.export.proof.departure import Departure
 from accel.export.proof.metric_drop import MetricDrop, metric_drop
 
-__all__ = ["Latency", "Proof"]
+__all__ = ["Latency", "Proof", "Spread", "TorchTime"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Time of a call, in milliseconds, of the windows that it was taken in."""
+
+    ms: float
+    """Median."""
+    ms_low: float
+    """10th percentile; `ms_high` is the 90th."""
+    ms_high: float
+
+
+@dataclass(frozen=True)
+class TorchTime(Spread):
+    """Time of a call of the torch model, without what only training needs and with folded norms."""
+
+    ratio: float
+    """How many times faster the export is; `low` and `high` are the bounds at 99 %."""
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of a call, by turns with the torch model in eager mode, with as many threads."""
+    """Time of a call, by turns with the torch model, with as many threads."""
 
     batch: int
     """Samples of a call."""
     threads: int
-    torch_ms: float
-    """Median of the torch model, without what only training needs and with folded norms, in milliseconds."""
-    export_ms: float
-    """Median of the export."""
-    ratio: float
-    """How many times faster the export is; `low` and `high` are the bounds."""
-    low: float
-    high: float
+    """Processor threads of a call, of each side."""
+    rate: float
+    """Samples that the export takes in a second."""
+    export: Spread
+    eager: TorchTime
+    """Torch in eager mode."""
+    compiled: TorchTime | None = None
+    """Torch as inductor compiles the model; None if it was not timed."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,10 @@ class Proof:
     memory: int = 0
     """The most memory that the process with the engine had, in bytes; 0 if it is not known."""
     latency: list[Latency] = field(default_factory=list)
+    uncompiled: str = ""
+    """Why no compiled torch was timed, a clause; empty if it was, or was not asked for."""
+    departure: Departure | None = None
+    """The first layer that departs, where the largest difference is not right and the engine tells."""
     changed: list[str] = field(default_factory=list)
     """Files that are not those of the card."""
     max_drop: float | None = None
@@ -78,7 +104,9 @@ class Proof:
         problems = [f"{name} is not the file of card.json (another sha256)" for name in self.changed]
         if not self.share <= self.tolerance:
             allowed = f"{self.tolerance:g} is allowed"
-            problems.append(f"the largest difference is {self.share:.2g} of the largest output, in {self.place}, and {allowed}")
+            where = "" if self.departure is None else f"; {self.departure.sentence}"
+            figure = f"the largest difference is {self.share:.2g} of the largest output, in {self.place}"
+            problems.append(f"{figure}, and {allowed}{where}")
         if self.agreement is not None and self.agreement < self.least_agreement:
             asked = f"{100 * self.least_agreement:g} % is asked for"
             problems.append(f"the top class agrees in {100 * self.agreement:.2f} %, and {asked}")
@@ -104,6 +132,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    if isinstance(value, Latency):
+    if is_dataclass(value):
         return _plain(vars(value))
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -11,17 +11,24 @@ from torch import Tensor, nn
 
 from accel.errors import ConfigError
 from accel.export.card import Card, changed_files
+from accel.export.example import SAMPLES
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.compared_model import ComparedModel
+from accel.export.proof.departure import Departure
+from accel.export.proof.first_departure import first_departure
 from accel.export.proof.latency import measure_latency
 from accel.export.proof.proof import Latency, Proof
+from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeProcess
 from accel.values import Count, Fraction, NonNegative, Positive
 
-__all__ = ["ProofSettings", "model_bytes", "prove"]
+__all__ = ["LARGEST_BATCH", "ProofSettings", "model_bytes", "prove"]
+
+LARGEST_BATCH = 64
+"""Samples of a batch that is timed, at most: that of an evaluation may take seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +42,29 @@ class ProofSettings:
     max_drop: NonNegative = 0.5
     """Largest drop of the metric that is right in any variant but float32, as `accel.export.proof.metric_drop` has it."""
     seconds: NonNegative = 4.0
-    """Of timing, for each target, about; 0 for none."""
-    threads: Count = 1
-    """Processor threads of a call, for timing."""
+    """Of timing, for each target, about, without compiling; 0 for none."""
+    threads: Count | list[int] = 1
+    """Processor threads of a call, for timing; with several numbers, one measurement with each."""
+    compiled: bool = True
+    """Whether torch is timed compiled too, beside eager mode."""
     python: str | None = None
     """The interpreter that has the engine; None for this one."""
     time_limit: float = TIME_LIMIT
     """Seconds in which an engine must have built, loaded or run the files."""
 
+    def __post_init__(self) -> None:
+        counts = self.threads if isinstance(self.threads, list) else [self.threads]
+        if not counts or not all(type(count) is int and count > 0 for count in counts):
+            raise ConfigError(f"threads must be a whole number above 0, or several such as [1, 2], not {self.threads}")
+
+    @property
+    def thread_counts(self) -> list[int]:
+        """The numbers of threads, each once."""
+        return list(dict.fromkeys(self.threads if isinstance(self.threads, list) else [self.threads]))
+
 
 def prove(
-    folder: Path, card: Card, reference: TorchReference, eager: nn.Module, settings: ProofSettings, tolerance: float
+    folder: Path, card: Card, reference: TorchReference, timed: TimedTorch, settings: ProofSettings, tolerance: float
 ) -> Proof:  # fmt: skip
     """Return the proof of an export. Every figure is taken from files that were loaded anew.
 
@@ -53,7 +72,7 @@ def prove(
         folder: the files.
         card: their card.
         reference: the torch model.
-        eager: what was exported, which takes the inputs in order, to be timed.
+        timed: what was exported, which takes the inputs in order, to be timed.
         settings: how.
         tolerance: of the target, where the settings have none.
 
@@ -61,28 +80,36 @@ def prove(
         ConfigError: if the engine is not installed, or does not run the files.
     """
     normalisation = PixelNormalisation.of(reference.request.task.normalisation)
+    tolerance = tolerance if settings.tolerance is None else settings.tolerance
+    first, *others = settings.thread_counts
+    compared: list[ComparedModel] = []
+    latency: list[Latency] = []
     try:
-        with RuntimeProcess(card.target, folder, settings.threads, settings.python, card.variant, settings.time_limit) as process:
+        with RuntimeProcess(card.target, folder, first, settings.python, card.variant, settings.time_limit) as process:
             exported = ExportedModel(card, process, normalisation)
-            compared: list[ComparedModel] = []
 
             def stand_in(model: nn.Module) -> nn.Module:
                 compared.append(ComparedModel(model, exported))
                 return compared[0]
 
             evaluation = reference.evaluate(stand_in)
-            latency = _latency(eager, exported, reference.call.inputs, settings)
+            latency += _latency(timed, exported, reference.call.inputs, settings, first)
             memory = process.run(exported.feed(_first(reference.call.inputs, card.batch or 1))).memory
             card.versions |= process.versions
+            departure = None if compared[0].differences.share <= tolerance else _departure(reference, compared[0], tolerance)
+        for threads in others if settings.seconds else []:  # a process has the threads that it was started with
+            with RuntimeProcess(card.target, folder, threads, settings.python, card.variant, settings.time_limit) as process:
+                latency += _latency(timed, ExportedModel(card, process, normalisation), reference.call.inputs, settings, threads)
     except RuntimeFailed as error:
         raise ConfigError(f"target={card.target}: {card.file} cannot be loaded or run: {error}") from None
     known, split = compared[0].differences, evaluation.split or ", ".join(evaluation.samples)
     counts = [count for count in evaluation.samples.values() if count is not None]
     return Proof(
         split, sum(counts) if counts else None, known.largest, known.share, known.mean, known.place, known.agreement,
-        reference.evaluation.metrics, evaluation.metrics, tolerance if settings.tolerance is None else settings.tolerance,
-        least_agreement(settings, card), sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory,
-        latency, changed_files(folder, card.files), None if card.variant == "float32" else settings.max_drop,
+        reference.evaluation.metrics, evaluation.metrics, tolerance, least_agreement(settings, card),
+        sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory, latency,
+        timed.failure if latency and settings.compiled else "", departure, changed_files(folder, card.files),
+        None if card.variant == "float32" else settings.max_drop,
     )  # fmt: skip
 
 
@@ -93,14 +120,29 @@ def least_agreement(settings: ProofSettings, card: Card) -> float:
     return 1.0 if card.variant == "float32" else 0.0
 
 
-def _latency(eager: nn.Module, exported: ExportedModel, inputs: Sequence[Tensor], settings: ProofSettings) -> list[Latency]:
+def _latency(
+    timed: TimedTorch, exported: ExportedModel, inputs: Sequence[Tensor], settings: ProofSettings, threads: int
+) -> list[Latency]:  # fmt: skip
     """Return the latency of one sample, and of a batch where the file takes one."""
     if not settings.seconds:
         return []
-    largest = len(inputs[0]) if exported.card.batch is None else exported.card.batch
-    sizes = dict.fromkeys([1, largest] if exported.card.batch is None else [largest])
-    seconds = settings.seconds / len(sizes)
-    return [measure_latency(eager, exported, _first(inputs, size), settings.threads, seconds) for size in sizes]
+    batch = exported.card.batch
+    sizes = dict.fromkeys([1, min(len(inputs[0]), LARGEST_BATCH)] if batch is None else [batch])
+    seconds = settings.seconds / (len(sizes) * len(settings.thread_counts))
+    return [measure_latency(timed, exported, _first(inputs, size), threads, seconds, settings.compiled) for size in sizes]
+
+
+def _departure(reference: TorchReference, compared: ComparedModel, tolerance: float) -> Departure | None:
+    """Return the first layer that departs in the sample with the largest difference; None where the engine does not tell."""
+    if compared.differences.worst is None:
+        return None
+    inputs, sample = compared.differences.worst
+    rows = (sample + torch.arange(compared.exported.card.batch or SAMPLES)) % len(inputs[0])
+    some = [one[rows] if one.dim() and len(one) == len(inputs[0]) else one for one in inputs]
+    try:
+        return first_departure(reference, compared.exported, some, tolerance)
+    except (ConfigError, RuntimeFailed):  # it is refused with the figure all the same
+        return None
 
 
 def _first(inputs: Sequence[Tensor], count: int) -> list[Tensor]:

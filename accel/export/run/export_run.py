@@ -16,6 +16,7 @@ from accel.export.proof.torch_reference import TorchReference
 from accel.export.run.exports import Exports
 from accel.export.run.given_settings import given_settings
 from accel.export.run.run_source import run_source
+from accel.export.run.show_outcomes import show_outcomes
 from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
 from accel.report.record.export_record import write_outcomes
 from accel.system.stop_signals import StopSignals
@@ -71,4 +72,5 @@ def export_run(
         exporter = Exporter(TorchReference(source.request, source.weights, source.record), made, source.folder)
         exports = Exports(source.folder, tuple(export_each(exporter, names, say)))
     write_outcomes(exports.run, exports.as_dict()["outcomes"])
+    show_outcomes(exports.run)
     return exports

@@ -60,12 +60,13 @@ class Exports:
         from rich.console import Group
         from rich.text import Text
 
-        from accel.export.run.export_table import export_table
+        from accel.export.run.export_table import export_table, speed_table
         from accel.report.record.export_cells import export_lines
 
         rows = self.as_dict()["outcomes"]
         folders = [str(one.folder) for one in self.outcomes if one.folder is not None and one.status == "holds"]
-        return Group(export_table(rows), *(Text(line, overflow="fold") for line in [*export_lines(rows), *folders]))
+        tables = [table for table in (export_table(rows), speed_table(rows)) if table is not None]
+        return Group(*tables, *(Text(line, overflow="fold") for line in [*export_lines(rows), *folders]))
 
     def __repr__(self) -> str:
         from accel.report.visible_console import VisibleConsole

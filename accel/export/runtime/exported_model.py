@@ -42,6 +42,8 @@ class ExportedModel(nn.Module):
             one, other = ("no", "one") if self.own is None else ("a", "none")
             raise ConfigError(f"the card has {one} normalisation, and the task has {other}; export the run again")
         self.keywords = [name for name, _ in card.arguments[-1][-1][-1][-1]]
+        self.given: list[Tensor] = []
+        """Inputs of the last call."""
         self.weightless = nn.Parameter(torch.zeros(()))
         """A run asks its model for a parameter. Nothing is computed with this one."""
 
@@ -51,7 +53,8 @@ class ExportedModel(nn.Module):
         placed, arguments = split_tensors((args, {name: kwargs[name] for name in by_keyword}), GIVEN)
         if arguments != self.card.arguments:
             raise ConfigError(f"{GIVEN} other arguments in this call than in the one that was exported; give it the same in each")
-        outputs = self.arrays(self.feed([one.tensor for one in placed]))
+        self.given = [one.tensor for one in placed]
+        outputs = self.arrays(self.feed(self.given))
         return join_tensors(self.card.structure, [torch.from_numpy(one) for one in outputs])
 
     def feed(self, inputs: Sequence[Tensor]) -> Arrays:

@@ -55,8 +55,17 @@ class RuntimeProcess(EngineProcess):
 
     def run(self, inputs: Sequence[NDArray[Any]], repeats: int = 1) -> TimedCall:
         """Call the files, several times if asked to. Raise RuntimeFailed if the engine cannot."""
+        return TimedCall(*self._asked(inputs, repeats))
+
+    def layers(self, inputs: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the outputs of operators in one call, by name (`Target.layers`). Raise RuntimeFailed if the engine cannot."""
+        values: dict[str, NDArray[Any]] = self._asked(inputs, list(names))[0]
+        return values
+
+    def _asked(self, inputs: Sequence[NDArray[Any]], what: int | list[str]) -> tuple[Any, ...]:
+        """Return the answer to a call, without its first word."""
         try:
-            self.connection.send((list(inputs), repeats))
+            self.connection.send((list(inputs), what))
         except BrokenPipeError:
             raise RuntimeFailed(self.ending()) from None
-        return TimedCall(*self.answer()[1:])
+        return self.answer()[1:]

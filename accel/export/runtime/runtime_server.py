@@ -21,8 +21,9 @@ def main() -> None:
 
     The arguments: the file number of the connection, the target, its variant, the folder, the threads.
 
-    A call is `(inputs, repeats)`, and is answered with `("done", outputs, seconds of all repeats, bytes of memory)`. The first
-    message is `("ready", versions)`. An error is answered as `failure_answer` does.
+    A call is `(inputs, repeats)`, and is answered with `("done", outputs, seconds of all repeats, bytes of memory)`. With a list of
+    names in place of the repeats it is answered with `("layers", outputs by name)`. The first message is `("ready", versions)`. An
+    error is answered as `failure_answer` does.
     """
     number, name, variant, folder, threads = sys.argv[1:]
     connection = Connection(int(number))
@@ -40,6 +41,9 @@ def main() -> None:
         except (EOFError, ConnectionResetError):
             return
         try:
+            if not isinstance(repeats, int):
+                connection.send(("layers", target.layers(Path(folder), repeats, inputs)))
+                continue
             began = perf_counter()
             for _ in range(repeats):
                 outputs = run(inputs)

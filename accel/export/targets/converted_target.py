@@ -15,6 +15,7 @@ from accel.export.target import Target
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
     from accel.export.example import Example
 
@@ -68,6 +69,11 @@ class FromOnnx(ConvertedTarget):
     def prepare(self, model: nn.Module, example: Example, folder: Path) -> None:
         of_file = self.variant if self.mixes and self.quantisation is not None else "float32"  # others quantise by themselves
         self.source.write(model, example, folder / "model.onnx", self.opset, of_file, self.quantisation)
+
+    def graph(self, model: nn.Module, example: Example) -> ExportedProgram | None:
+        from accel.export.targets.onnx import onnx_graph
+
+        return onnx_graph(model, example, self.opset)
 
 
 @dataclass

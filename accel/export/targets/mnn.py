@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +57,17 @@ class Mnn(FromOnnx):
 
         return run
 
+    def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        import MNN
+
+        runtime = MNN.nn.create_runtime_manager(({"backend": "CPU", "precision": "high"},))
+        values = {}
+        for name in names:  # one at a time: it refuses all of them for one that it has fused into another
+            with suppress(SystemError, RuntimeError):
+                module = MNN.nn.load_module_from_file(str(folder / self.file), [], [name], runtime_manager=runtime)
+                (value,) = module.forward([MNN.expr.const(array, array.shape) for array in inputs])
+                values[name] = np.array(value.read())
+        return values
 
 FLAGS: dict[Variant, tuple[str, ...]] = {"float16": ("--fp16",), "weights": ("--weightQuantBits", "8")}
 """Of the converter. Weights are stored so, and computed with in float32."""

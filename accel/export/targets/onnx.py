@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 from accel.export.quantisation.onnx_source import OnnxSource
@@ -14,10 +16,11 @@ from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
     from accel.export.example import Example
 
-__all__ = ["Onnx"]
+__all__ = ["Onnx", "onnx_graph", "with_outputs", "write_onnx"]
 
 
 @dataclass
@@ -50,21 +53,50 @@ class Onnx(Target):
 
         return ort_runner(folder / self.file, threads)
 
+    def graph(self, model: nn.Module, example: Example) -> ExportedProgram | None:
+        return onnx_graph(model, example, self.opset)
+
+    def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        from accel.export.targets.ort_session import ort_layers
+
+        return ort_layers(folder / self.file, names, inputs)
+
 
 def write_onnx(model: nn.Module, example: Example, file: Path, opset: int) -> None:
     """Write a model as an ONNX file, and let the checker of onnx look at it. The arguments are those of `Target.build`."""
     import onnx
-    import torch
 
-    from accel.export.traced import exported_program
-
-    program = torch.onnx.export(
-        exported_program(model, example), (), dynamo=True, opset_version=opset, verbose=False, external_data=False,
-        input_names=[info.name for info in example.input_infos], output_names=[info.name for info in example.output_infos],
-    )  # fmt: skip
-    assert program is not None
-    program.save(file)
+    _onnx_program(model, example, opset).save(file)
     onnx.checker.check_model(str(file), full_check=True)
     written = next(one.version for one in onnx.load(file).opset_import if not one.domain)
     if written != opset:  # torch's exporter keeps its own where it knows no way to the other, and says so in a log alone
         raise ConfigError(f"opset={opset}: torch cannot write this model in these operators, and wrote {written}; leave it out")
+
+
+def onnx_graph(model: nn.Module, example: Example, opset: int) -> ExportedProgram | None:
+    """Return the graph of torch whose operators have the names that those of an ONNX file have. The arguments are as above."""
+    graph: ExportedProgram | None = _onnx_program(model, example, opset).exported_program
+    return graph
+
+
+def _onnx_program(model: nn.Module, example: Example, opset: int) -> Any:
+    """Return a model as `torch.onnx.ONNXProgram`."""
+    import torch
+
+    from accel.export.traced import exported_program
+
+    return torch.onnx.export(
+        exported_program(model, example), (), dynamo=True, opset_version=opset, verbose=False, external_data=False,
+        input_names=[info.name for info in example.input_infos], output_names=[info.name for info in example.output_infos],
+    )  # fmt: skip
+
+
+def with_outputs(file: Path, names: Sequence[str]) -> bytes:
+    """Return an ONNX file with more outputs: those of its operators that are among the names."""
+    import onnx
+
+    model = onnx.load(file)
+    own = {name for node in model.graph.node for name in node.output} - {one.name for one in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name in own)
+    content: bytes = model.SerializeToString()
+    return content

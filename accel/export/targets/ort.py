@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
 
 from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner
@@ -40,3 +43,10 @@ class Ort(FromOnnx):
         from accel.export.targets.ort_session import ort_runner
 
         return ort_runner(folder / self.file, threads)
+
+    def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        from accel.export.targets.ort_session import as_onnx, ort_layers
+
+        with TemporaryDirectory() as aside:
+            as_onnx(folder / self.file, Path(aside, "model.onnx"))
+            return ort_layers(Path(aside, "model.onnx"), names, inputs)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from accel.export.target import Arrays, Runner
 
-__all__ = ["optimise", "ort_runner"]
+__all__ = ["as_onnx", "optimise", "ort_layers", "ort_runner"]
 
 
 def ort_runner(file: Path, threads: int) -> Runner:
@@ -38,3 +38,26 @@ def optimise(source: Path, file: Path) -> None:
     options.add_session_config_entry("session.save_model_format", "ORT")
     options.optimized_model_filepath = str(file)
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def as_onnx(source: Path, file: Path) -> None:
+    """Write a file in ONNX Runtime's own format as ONNX, with the operators that it has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.save_model_format", "ONNX")
+    options.optimized_model_filepath = str(file)
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def ort_layers(file: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of those operators of an ONNX file in one call that are among the names, by name."""
+    import onnxruntime
+
+    from accel.export.targets.onnx import with_outputs
+
+    session = onnxruntime.InferenceSession(with_outputs(file, names), providers=["CPUExecutionProvider"])
+    fed = dict(zip([one.name for one in session.get_inputs()], inputs, strict=True))
+    outputs = [one.name for one in session.get_outputs() if one.name in names]
+    return dict(zip(outputs, session.run(outputs, fed), strict=True))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
 
 from accel.export.quantisation.variant import Variant
 from accel.export.target import Runner, Target
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
     from accel.export.example import Example
 
@@ -47,3 +50,17 @@ class TorchScript(Target):
 
         load: Any = torch.jit.load
         return torch_runner(load(str(folder / self.file), map_location="cpu"), threads)
+
+    def graph(self, model: nn.Module, example: Example) -> ExportedProgram:
+        from accel.export.traced import exported_program
+
+        return exported_program(model, example)
+
+    def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        import torch
+
+        from accel.export.targets.torch_layers import arrays_of, script_layers
+
+        load: Any = torch.jit.load
+        script = load(str(folder / self.file), map_location="cpu")
+        return arrays_of(script_layers(script, names, [torch.from_numpy(one) for one in inputs]), names)

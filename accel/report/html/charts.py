@@ -14,7 +14,10 @@ from accel.report.html.markup import Markup, element, join
 from accel.report.html.stylesheet import INK, PALETTE
 from accel.system.machine import importable
 
-__all__ = ["MISSING", "Canvas", "Chart", "Line", "charts", "swatch", "thinned"]
+__all__ = [
+    "COLOURS", "DIM", "GRID", "MISSING", "PACKAGE", "PALETTE_COLOURS", "Canvas", "Chart", "Line", "charts", "for_page", "swatch",
+    "thinned",
+]  # fmt: skip
 
 SIZE = (4.1, 2.15)
 """Inches of a chart, whose letters are then as large as those beside it, at the width of a telephone too."""
@@ -23,7 +26,8 @@ POINTS = 700
 PACKAGE = "matplotlib"
 MISSING = f"there are no curves, for {PACKAGE} is not installed: pip install {PACKAGE}"
 COLOURS = {f"#0000{10 + place}": f"var(--{name})" for place, name in enumerate(INK)}
-COLOURS |= {f"#0000{20 + number}": f"var(--c{number})" for number in range(len(PALETTE))}
+PALETTE_COLOURS = tuple(f"#0000{20 + number}" for number in range(len(PALETTE)))
+COLOURS |= {colour: f"var(--c{number})" for number, colour in enumerate(PALETTE_COLOURS)}
 """Colours that stand in a drawing for those of the page."""
 DIM, GRID = "#000011", "#000012"
 DASHES = ("-", "--", ":", "-.")
@@ -130,7 +134,7 @@ class Canvas:
             self.panel.set_ylim(bottom=0)
         with matplotlib.rc_context({"path.simplify_threshold": 0.5}):
             text = svg_text(self.figure)
-        return _of_the_page(text, number)
+        return for_page(text, number)
 
     def set_axes(self, chart: Chart) -> None:
         """Give both axes their scale, their ticks and the label below."""
@@ -149,7 +153,7 @@ class Canvas:
     def draw_line(self, line: Line) -> None:
         """Draw a line in the looks of its kind."""
         x, y = thinned(line.x, line.y)
-        style: dict[str, Any] = {"color": f"#0000{20 + line.colour % len(PALETTE)}", "linewidth": 1.6}
+        style: dict[str, Any] = {"color": PALETTE_COLOURS[line.colour % len(PALETTE)], "linewidth": 1.6}
         style["linestyle"] = DASHES[line.colour // len(PALETTE) % len(DASHES)]
         if line.kind == "raw":
             style |= {"linewidth": 0.7, "alpha": 0.4}
@@ -160,8 +164,13 @@ class Canvas:
         self.panel.plot(x, y, **style)
 
 
-def _of_the_page(svg: str, number: int) -> str:
-    """Return a drawing as a part of a page: sized by it, in its colours, with ids of its own and nothing but shapes."""
+def for_page(svg: str, number: int) -> str:
+    """Return a drawing as a part of a page: sized by it, in its colours, with ids of its own and nothing but shapes.
+
+    Args:
+        svg: the drawing, whose colours are those of `COLOURS`.
+        number: of the drawing on its page.
+    """
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(
         r"<svg\b.*?(viewBox=\"[^\"]*\").*?>", r'<svg \1 role="img" stroke-linejoin="round">', svg, count=1, flags=re.DOTALL

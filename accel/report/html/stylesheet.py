@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["INK", "PALETTE", "STYLE"]
+__all__ = ["DARK_PALETTE", "INK", "PALETTE", "STYLE"]
 
 PALETTE = ("#1f6feb", "#d1490c", "#2a8a4a", "#8a4fc4", "#b8860b", "#c2376e", "#0f8a8a", "#6b7280")
 """Colours of runs and curves on a light page; those of a dark one are in `STYLE`."""
 DARK_PALETTE = ("#6cb0ff", "#ff9057", "#5ecb84", "#c39bf2", "#e3b93c", "#ff86b3", "#4fd0d0", "#a9b3c1")
-INK = ("ink", "dim", "line", "card")
+INK = {
+    "ink": ("#1b1f24", "#e4e8ed"), "dim": ("#5c6672", "#98a3b0"), "line": ("#dfe3e8", "#303841"), "card": ("#fff", "#181d23"),
+}  # fmt: skip
+"""Colours of letters and grounds that drawings have too, of a light page and a dark one."""
 
 
-def _variables(palette: tuple[str, ...]) -> str:
-    return "".join(f"--c{number}:{colour};" for number, colour in enumerate(palette))
+def _variables(palette: tuple[str, ...], is_dark: bool) -> str:
+    inks = "".join(f"--{name}:{colours[is_dark]};" for name, colours in INK.items())
+    return inks + "".join(f"--c{number}:{colour};" for number, colour in enumerate(palette))
 
 
 STYLE = (
-    ":root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1b1f24;--dim:#5c6672;--line:#dfe3e8;--warn:#8a5a00;"
-    f"--bad:#b3261e;--good:#1a7f37;--code:#eef1f4;{_variables(PALETTE)}}}"
-    "@media (prefers-color-scheme:dark){:root{--page:#101418;--card:#181d23;--ink:#e4e8ed;--dim:#98a3b0;--line:#303841;"
-    f"--warn:#e8b45a;--bad:#ff8a80;--good:#6fd08c;--code:#222931;{_variables(DARK_PALETTE)}}}}}"
+    ":root{color-scheme:light dark;--page:#f6f7f9;--warn:#8a5a00;"
+    f"--bad:#b3261e;--good:#1a7f37;--code:#eef1f4;{_variables(PALETTE, False)}}}"
+    "@media (prefers-color-scheme:dark){:root{--page:#101418;"
+    f"--warn:#e8b45a;--bad:#ff8a80;--good:#6fd08c;--code:#222931;{_variables(DARK_PALETTE, True)}}}}}"
     """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);

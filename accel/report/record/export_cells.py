@@ -5,29 +5,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accel.report.formatting import number, ratio, size
+from accel.report.formatting import number, short_count, size
 from accel.report.record.quantisation_lines import quantisation_line
 
-__all__ = ["COLUMNS", "cells", "export_lines", "export_name", "shown_metric"]
+__all__ = ["SPEED_COLUMNS", "cells", "columns", "export_lines", "export_name", "shown_metric", "speed_rows"]
 
-COLUMNS = ("target", "", "size", "differs by", "top class", "torch", "exported", "ms", "x eager")
-"""Headings. The differences are shares of the largest output; the metric of torch and of the export is named below the table."""
+SPEED_COLUMNS = ("target", "batch", "threads", "ms", "samples /s", "x eager", "x compiled")
+"""Headings of the times: medians, and how many times faster than torch, with bounds at 99 %."""
+MOST = 100
+"""Bounds that lie as many times apart, or more, say nothing."""
+Outcome = Mapping[str, Any]
 
 
-def cells(outcome: Mapping[str, Any]) -> list[str]:
-    """Return the cells of an outcome, as `accel.export.export_outcome.ExportOutcome` writes it, a text for each of `COLUMNS`."""
+def columns(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Return the headings. Differences are shares of the largest output; the metric is that of the files loaded anew."""
+    name = next((shown_metric(one["proof"]["metrics"]) for one in outcomes if one.get("proof")), "")
+    return ("target", "", "size", "differs by", "top class", name.replace("_", " ") or "metric", "ms", "x eager", "x compiled")
+
+
+def cells(outcome: Outcome) -> list[str]:
+    """Return the cells of an outcome, as `accel.export.export_outcome.ExportOutcome` writes it, a text for each of `columns`."""
     proof = outcome.get("proof")
     if proof is None:
-        return [export_name(outcome["target"], outcome.get("variant")), outcome["status"], *["-"] * (len(COLUMNS) - 2)]
-    name = shown_metric(proof["metrics"])
-    first = (proof["latency"] or [None])[0]
+        return [export_name(outcome["target"], outcome.get("variant")), outcome["status"], *["-"] * 7]
+    first = (proof["latency"] or [{}])[0]
     return [
         export_name(outcome["target"], outcome.get("variant")), outcome["status"], size(proof["bytes"]),
-        "not finite" if proof["share"] is None else f"{proof['share']:.1e}",
-        "-" if proof["agreement"] is None else f"{100 * proof['agreement']:.2f} %",
-        _number(proof["metrics"].get(name)), _number(proof["export_metrics"].get(name)),
-        "-" if first is None else f"{first['export_ms']:.3g}",
-        "-" if first is None else ratio(first["ratio"], first["low"], first["high"]),
+        "not finite" if proof["share"] is None else f"{proof['share']:.1e}" if proof["share"] else "0",
+        "-" if proof["agreement"] is None else f"{100 * proof['agreement']:.4g} %",
+        _number(proof["export_metrics"].get(shown_metric(proof["metrics"]))),
+        _number(first.get("export"), "ms"), _number(first.get("eager"), "ratio"), _number(first.get("compiled"), "ratio"),
+    ]  # fmt: skip
+
+
+def speed_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """Return a row for each measurement of each outcome, a text for each of `SPEED_COLUMNS`."""
+    return [
+        (
+            export_name(outcome["target"], outcome.get("variant")), f"{one['batch']}", f"{one['threads']}",
+            f"{one['export']['ms']:.3g}", short_count(one["rate"]),
+            _bounded(one["eager"]), _bounded(one["compiled"]),
+        )
+        for outcome in outcomes if outcome.get("proof") for one in outcome["proof"]["latency"]
     ]  # fmt: skip
 
 
@@ -42,7 +61,7 @@ def shown_metric(metrics: Mapping[str, Any]) -> str:
     return names[0] if names else ""
 
 
-def export_lines(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+def export_lines(outcomes: Sequence[Outcome]) -> list[str]:
     """Return a line for each outcome that does not hold, and what the figures were taken on."""
     proofs = [one["proof"] for one in outcomes if one.get("proof")]
     lines = [
@@ -57,10 +76,33 @@ def export_lines(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     if proofs:
         samples = "" if proofs[0]["samples"] is None else f"{proofs[0]['samples']:,} samples of "
-        name = shown_metric(proofs[0]["metrics"]).replace("_", " ")
-        lines.append(f"{name} of torch, and of the files loaded anew, on {samples}{proofs[0]['split']}; ms: of one sample")
+        name = shown_metric(proofs[0]["metrics"])
+        own = " or ".join(dict.fromkeys(_number(one["metrics"].get(name)) for one in proofs))
+        lines.append(f"{name.replace('_', ' ')} of the files loaded anew, on {samples}{proofs[0]['split']}; torch has {own}")
+    timed = [one["latency"][0] for one in proofs if one["latency"]]
+    if timed:
+        threads = "1 thread" if timed[0]["threads"] == 1 else f"{timed[0]['threads']} threads"
+        words = "how many times faster than torch in eager mode, and by torch.compile; in brackets the bounds at 99 %"
+        lines.append(f"ms: of one sample, {threads}; x eager, x compiled: {words}")
+    lines += dict.fromkeys(f"not timed beside a compiled model: {one['uncompiled']}" for one in proofs if one.get("uncompiled"))
     return lines
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else number(value)
+def _number(value: Any, name: str = "") -> str:
+    """Return a number, or that of a name, in a few digits; `-` where there is none."""
+    if value is None:
+        return "-"
+    return number(value) if not name else f"{value[name]:.3g}"
+
+
+def _bounded(times: Mapping[str, float | None] | None) -> str:
+    """Return how many times faster an export is, and the bounds, unless other programs have made them say nothing."""
+    if times is None or times["ratio"] is None:
+        return "-"
+    low, high = times["low"], times["high"]
+    bounds = f"{_times(low)}-{_times(high)}" if low and high and high < MOST * low else "too noisy"
+    return f"{_times(times['ratio'])} ({bounds})"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 99.5 else f"{ratio:.0f}"

@@ -51,21 +51,28 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_all_targets_are_in_one_table_and_in_the_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("export", run, "target=all", "seconds=0.05") == 0
+    assert command("export", run, "target=all", "seconds=0.05", "compiled=false") == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert printed.err.splitlines()[0] == "exporting: the torch model, evaluated"
     for name in TARGETS:
-        (row,) = [line for line in lines if line.startswith(f"{name} ")]
+        row, *times = [line for line in lines if line.startswith(f"{name} ")]
+        assert len(times) <= 2, "a sample and a batch"
         missing = target_class(name).missing() or target_class(name).cannot_run()
         assert ("not run" in row) == bool(missing), "what is not installed has not passed"
         assert (f"{name}: not run: {missing}" in lines) == bool(missing)
         assert bool(missing) or " holds " in row
-    assert "accuracy of torch, and of the files loaded anew, on 20 samples of test; ms: of one sample" in lines
+    assert any(line.startswith("accuracy of the files loaded anew, on 20 samples of test; torch has ") for line in lines)
     document = json.loads((run / "export.json").read_text())
     assert [one["target"] for one in document["outcomes"]] == list(TARGETS)
-    assert document["outcomes"][0]["proof"]["latency"][0]["ratio"] > 0
-    assert command("report", run) == 0
+    latency = document["outcomes"][0]["proof"]["latency"]
+    assert [(one["threads"], one["batch"]) for one in latency] == [(1, 1), (1, 8)]
+    assert all(one["rate"] == pytest.approx(1000 * one["batch"] / one["export"]["ms"]) for one in latency)
+    assert all(one["compiled"] is None and one["eager"]["low"] <= one["eager"]["ratio"] <= one["eager"]["high"] for one in latency)
+    drawn = (run / "export.svg").read_text()
+    assert "prefers-color-scheme:dark" in drawn
+    assert "#00002" not in drawn, "every colour is one of the page"
+    assert drawn.count(">torchscript<") == 3, "it is timed twice, and has a size"
     page = (run / "report.html").read_text()
     assert "<h2" in page
     assert "Exports" in page
@@ -162,6 +169,8 @@ def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path
         assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
     assert refused(run, "dynamic=batches").startswith("dynamic must be")
     assert refused(run, "preprocess=yes").startswith("preprocess must be")
+    for threads in ("0", "[1,two]", "[]", "1.5"):
+        assert refused(run, f"threads={threads}").startswith("threads must be a whole number above 0, or several such as [1,2]")
     assert refused(run, "target=pt2", "epochs=2").startswith("epochs=2 has no effect on an export")
     assert refused(run, "target=pt2", "device=cpu").startswith("device=cpu has no effect on an export")
     assert refused(run, "target=pt2", "--check", run).startswith("target=pt2 has no effect: --check")
@@ -194,7 +203,9 @@ def test_digits_have_no_normalisation_to_put_into_the_graph(refused: Any, tmp_pa
     run = tmp_path / "digits"
     assert main(["updates=2", "device=cpu", "~plugins.progress", "task.width=8", f"out={run}"]) == 0
     assert refused(run, "target=pt2", "preprocess=true").startswith("preprocess=true: Digits has no normalisation")
-    assert command("export", run, "target=pt2", "seconds=0") == 0
+    assert command("export", run, "target=torchscript", "seconds=0.01", "threads=[1,2]", "compiled=false") == 0
+    (outcome,) = json.loads((run / "export.json").read_text())["outcomes"]
+    assert [(one["threads"], one["batch"]) for one in outcome["proof"]["latency"]] == [(1, 1), (1, 32), (2, 1), (2, 32)]
 
 
 def test_settings_of_8_bits_are_refused_where_nothing_heeds_them(run: Path, refused: Any) -> None:
