@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from accel.export.call.structured_values import split_tensors
 from accel.export.card import Card, file_facts
+from accel.export.example import GIVEN, RETURNED
 from accel.export.proof.latency import measure_latency
 from accel.export.proof.timed_torch import TimedTorch
 from accel.export.runtime.exported_model import ExportedModel
@@ -36,8 +38,8 @@ def exported(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iter
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
         torch.jit.save(torch.jit.freeze(torch.jit.trace(model, INPUTS)), str(folder / "model.ts"))  # type: ignore[no-untyped-call]
     infos = [TensorInfo("x", ("batch", 2), "float32")], [TensorInfo("output", ("batch", 4), "float32")]
-    card = Card("torchscript", "model.ts", file_facts(folder), *infos, [], "", None, None, "caller", [], "last")
-    card.structure = torch.utils._pytree.treespec_dumps(torch.utils._pytree.tree_structure(0))
+    arguments, structure = split_tensors(((INPUTS[0],), {}), GIVEN)[1], split_tensors(INPUTS[0], RETURNED)[1]
+    card = Card("torchscript", "model.ts", file_facts(folder), *infos, arguments, structure, None, None, "caller", [], "last")
     with RuntimeProcess("torchscript", folder) as process:
         yield ExportedModel(card, process, None)
 
