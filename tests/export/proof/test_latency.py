@@ -27,7 +27,7 @@ INPUTS = [torch.ones(3, 2)]
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    return nn.Sequential(nn.Linear(2, 4), nn.ReLU()).eval().requires_grad_(False)
+    return nn.Sequential(nn.Linear(2, 4), nn.Tanh()).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
