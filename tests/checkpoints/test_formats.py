@@ -28,7 +28,8 @@ KEYS = [key for row in ROWS for key in re.findall(r"`([^`]+)`", row)]
 WORDS = {"PARAMETER": r"[\w.]+", "NAME": r"[\w.]+", "N": r"\d+", "PART": r"\w+", "OPTIMIZER": r"\w+", "DATA": r"\w+"}
 ELSEWHERE = {
     "parts.metrics.waiting": "a full disk", "parts.backend.readers": "workers beside threads", "rng.now.cuda": "a GPU",
-    "parts.tensorboard.NAME": "tensorboard is installed or not", "parts.csv.waiting": "a full disk", "parts.csv.columns": "a full disk",
+    "parts.tensorboard.NAME": "tensorboard is installed or not", "parts.csv.waiting": "a full disk",
+    "parts.csv.columns": "a full disk",
     **{f"parts.{name}.{key}": f"{name} is installed or not" for name in ("wandb", "mlflow") for key in ("length", "waiting")},
     "parts.distill.added_parameters.NAME": "hints of a teacher",
     **{f"parts.prune.{name}": "a run that prunes" for name in ("done", "masks.PARAMETER", "sums", "count")},

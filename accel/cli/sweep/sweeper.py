@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,10 +121,8 @@ def sweep(opened: Session, typed: Sequence[str], flags: Sequence[str], multirun:
     with StopSignals() as signals, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the sweeper's own packages; a run has its warnings in its plan
         trials = Trials(opened, fixed, base, flags, signals)
-        try:
+        with suppress(KeyboardInterrupt):  # the job has said so
             _ask(opened, composed, trials, ranges)
-        except KeyboardInterrupt:
-            pass  # the job has said so
         signals.requested = None
     if trials.jobs:
         print_comparison(trials.jobs)
@@ -154,7 +153,9 @@ def _composed_sweeper(opened: Session, words: Sequence[str]) -> Any:
     try:
         composed = opened.compose_multirun(list(words))
     except Exception as error:
-        raise ConfigError(f"{command_line(words)}: {' '.join(str(error.__cause__ or error).partition(chr(10))[0].split())}") from None
+        raise ConfigError(
+            f"{command_line(words)}: {' '.join(str(error.__cause__ or error).partition(chr(10))[0].split())}"
+        ) from None
     if composed.hydra.sweeper.get("_target_") != TARGET:
         raise ConfigError(f"{command_line(words)}: this sweeper is not Optuna's; add hydra/sweeper=optuna, or leave it out")
     return composed

@@ -10,7 +10,13 @@ from accel.cli.sweep.words import asks_for_sweeper, without_basic
 from accel.cli.train_command import main
 
 OPTUNA = ["-m", "hydra/sweeper=optuna", "+hydra.sweeper.sampler.seed=1"]
-RUN = ["epochs=1", "checkpoint.best=accuracy", "plugins.metrics.report=false", "plugins.metrics.curves=false", "+plugins=[onecycle]"]
+RUN = [
+    "epochs=1",
+    "checkpoint.best=accuracy",
+    "plugins.metrics.report=false",
+    "plugins.metrics.curves=false",
+    "+plugins=[onecycle]",
+]
 RATE = "plugins.onecycle.max_lr=tag(log,interval(0.0001,1.0))"
 
 
@@ -20,7 +26,9 @@ def values(base: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_twenty_trials_improve_on_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_trials_improve_on_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
     pytest.importorskip("sklearn", reason="needs the extra demo")
     monkeypatch.chdir(tmp_path)
