@@ -48,7 +48,6 @@ def test_a_resumed_run_has_one_directory_unless_the_other_is_on_a_server(tmp_pat
     fit_toy([tracker()], resume=out)
     (second,) = updates(out)
     assert first[-8:] == second[-8:], "the key of the run is kept"
-    assert first != second
     (file,) = out.glob("wandb/offline-run-*/*.wandb")
     file.with_name(f"{file.name}.synced").touch()
     fit_toy([tracker()], resume=out, epochs=3)
