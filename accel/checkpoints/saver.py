@@ -7,7 +7,7 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import proxy
 
 from torch import Tensor
@@ -26,12 +26,10 @@ from accel.device.cuda.device_threads import DeviceThread
 from accel.errors import ConfigError
 from accel.parts import Progress, Run
 from accel.parts.model_shape.model_structure import structure_of
+from accel.schema.settings import Settings
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.faults import point
-
-if TYPE_CHECKING:
-    from accel.schema.settings import Settings
 
 __all__ = ["Saver"]
 
@@ -239,6 +237,8 @@ class Saver:
             )  # fmt: skip
             atomic_files.write(folder / f"{name}.json", manifest.text().encode(), "saving.record")
             self.last_saved = name
+            for watch in self.run.watches:
+                watch.saved(state["parts"].get(watch.name, {}))
             if best is not None:
                 self.write_best(best, manifest)
             self.folder.add(manifest)

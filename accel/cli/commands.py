@@ -45,6 +45,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("new", "accel.cli.new.new_command", "make a project: a task, its configs and its test"),
     Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does", True),
     Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps", True),
     Command("predict", "accel.cli.saved.predict_command", "what the model of a run sees in files"),
@@ -65,7 +66,6 @@ EXAMPLES = (
     ("advise task=images task.root=DIR", "what in its model costs time, and what to change"),
     ("predict RUN DIR", "what the model of a run sees in the files of DIR"),
     ("report RUN RUN", "two runs compared on a page"),
-    ("plugins amp", "what one plugin does, and its settings"),
     ("pack DIR DIR", "make the pictures in DIR faster to read"),
     ("ablate '+plugins=[amp,channels_last]'", "what each of two plugins brings, and at what cost"),
     ("drill kill epochs=2 checkpoint.every=10", "prove that a run survives kill -9"),

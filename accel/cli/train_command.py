@@ -58,11 +58,19 @@ def run_train(typed: Sequence[str]) -> int:
     from accel.cli.compose import hydra_pages
     from accel.cli.compose.config_source import ConfigSource
     from accel.cli.compose.hydra_session import session
+    from accel.cli.compose.hydra_words import in_own_words
     from accel.cli.submit import launcher
+    from accel.cli.sweep.words import asks_for_sweeper, without_basic
     from accel.cli.train_help import train_help
 
     args = parse_flags(typed)
     source = ConfigSource.of(args)
+    args.overrides = in_own_words(without_basic(args.overrides), args.multirun)
+    if asks_for_sweeper(args.overrides) and not (args.help or args.cfg or args.info or args.hydra_help or args.shell_completion):
+        from accel.cli.sweep.sweeper import sweep
+
+        with session(*source) as opened:
+            return sweep(opened, args.overrides, source.words, args.multirun)
     with StopSignals(at_once=True), session(*source) as opened:
         if args.help:
             say(train_help(opened, USAGE))

@@ -15,10 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = [
-    "CLEAR", "STATUS", "AllocationPeak", "DeviceMemoryPeak", "ProcessMemoryPeak", "collect_tensors", "has_memory", "peak_rss",
-    "storages", "tensor_bytes",
+    "CLEAR", "STATUS", "AllocationPeak", "DeviceMemoryPeak", "ProcessMemoryPeak", "collect_tensors", "has_memory", "highest_memory",
+    "peak_rss", "storages", "tensor_bytes",
 ]  # fmt: skip
 
+_reset: dict[str, int] = {}
+"""The highest peaks that were reset, by the name of a device, or `process`."""
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -38,6 +40,7 @@ class DeviceMemoryPeak:
     def read_and_reset(self) -> int:
         """Return the peak in bytes since the last call."""
         peak = torch.cuda.max_memory_allocated(self.device)
+        _note_peak(str(self.device), peak)
         torch.cuda.reset_peak_memory_stats(self.device)
         return peak
 
@@ -58,6 +61,7 @@ class ProcessMemoryPeak:
 
     def reset(self) -> bool:
         """Lower the peak to the present use; return False if that is not allowed."""
+        _note_peak("process", peak_rss())
         try:
             CLEAR.write_bytes(b"5")
         except OSError:
@@ -74,6 +78,18 @@ def peak_rss() -> int:
     except OSError:  # no Linux: the peak since the process began, which cannot be reset there
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _note_peak(name: str, peak: int) -> None:
+    _reset[name] = max(peak, _reset.get(name, 0))
+
+
+def highest_memory(device: torch.device) -> dict[str, int]:
+    """Return peaks in bytes since this process began: resident in the `process`, and on CUDA allocated on the `device`."""
+    peaks = {"process": max(peak_rss(), _reset.get("process", 0))}
+    if device.type == "cuda":
+        peaks["device"] = max(torch.cuda.max_memory_allocated(device), _reset.get(str(device), 0))
+    return peaks
 
 
 class AllocationPeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -94,6 +110,7 @@ class AllocationPeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         if self.device.type == "cuda":
+            _note_peak(str(self.device), torch.cuda.max_memory_allocated(self.device))
             torch.cuda.reset_peak_memory_stats(self.device)
             self.now = torch.cuda.memory_allocated(self.device)
             return self

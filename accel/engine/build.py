@@ -13,6 +13,7 @@ import torch
 
 from accel.checkpoints import FoundCheckpoint, NoSaver
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
+from accel.checkpoints.code.provenance import provenance
 from accel.checkpoints.identity import identity
 from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
@@ -131,12 +132,11 @@ def _build_joined(
     cleanup.enter_context(booked_compiling(run.clock))
     for watch in watches:
         watch.setup(run)
-
     run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
     warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     run.plan.facts |= run.length.plan_notes() | notes
-    run.plan.settings, run.plan.machine = settings.plain(), host_facts(device)
+    run.plan.settings, run.plan.machine, run.plan.task = settings.plain(), host_facts(device), request.task_facts()
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
@@ -160,7 +160,9 @@ def _identity(
     given = [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]
     run.code |= code_digests({"plugins": given})
     kept = directory_of(settings, checkpoint) is not None and run.parts.parallel.rank == 0
-    known |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
+    folder = code_folder(request.code.get("loss", [])) if kept else None
+    known |= code_record(run.code, folder)
+    run.plan.provenance = provenance(run.command, folder, run.device)
     if run.parts.schedule.follows_evaluations:
         known["evaluate"] = run.evaluations.identity
     if isinstance(run.parts.update, CompositeUpdate):

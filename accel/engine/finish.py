@@ -20,6 +20,7 @@ from accel.checkpoints.weights.weights_file import structure_facts
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
+from accel.device.memory_peak import highest_memory
 from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.shaping.shipped_weights import write_shipped
 from accel.engine.training_run import TrainingRun
@@ -88,6 +89,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
             watch.end(result)
     run.clock.lap(REPORT)
     run.add_times(result)
+    result.memory = highest_memory(run.device)
     result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
@@ -137,6 +139,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,
+        provenance=run.plan.provenance,
     )
 
 

@@ -13,7 +13,7 @@ from accel.errors import listed
 from accel.parts import Part, Run
 from accel.values import to_plain
 
-__all__ = ["HELD_OUT_NOTES", "Plan", "PlanRow", "effective_batch", "facts_of", "make_plan", "short_weights"]
+__all__ = ["HELD_OUT_NOTES", "Plan", "PlanRow", "effective_batch", "facts_of", "make_plan", "numbers_of", "short_weights"]
 
 HELD_OUT_NOTES = (PASSED_OVER, CLASSES)
 """Notes of the data that the plan has of the held-out data too."""
@@ -40,6 +40,12 @@ class Plan:
     """The settings of the run itself, by the names that are typed."""
     machine: dict[str, str] = field(default_factory=dict)
     """The machine, in words, by name."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """The `class` of the task, and its own `arguments` by name; an object is the name of its class."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What the run was made with and by (`accel.checkpoints.code.provenance`)."""
+    numbers: dict[str, int | None] = field(default_factory=dict)
+    """Sizes of the run, by name; None where the data does not tell."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of plan.json."""
@@ -68,7 +74,23 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
             next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(ineffective)
         else:
             warnings += ineffective
-    return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings + short_weights(run))
+    rows.sort(key=lambda row: row.plugin)
+    return Plan(rows, facts, warnings + short_weights(run), numbers=numbers_of(run))
+
+
+def numbers_of(run: Run) -> dict[str, int | None]:
+    """Return the sizes that `facts_of` tells in words, as numbers."""
+    parameters, ranks, micro_batches = list(run.unwrapped_model.parameters()), run.parts.parallel.world_size, run.parts.group.size
+    return {
+        "parameters": sum(param.numel() for param in parameters),
+        "trained": sum(param.numel() for param in parameters if param.requires_grad),
+        "batch_size": run.batch_size if run.train.uses_batch_size else None,
+        "micro_batches": micro_batches,
+        "ranks": ranks,
+        "effective_batch": run.batch_size * micro_batches * ranks if run.train.uses_batch_size else None,
+        "updates": run.updates,
+        "updates_per_epoch": run.updates_per_epoch,
+    }
 
 
 def short_weights(run: Run) -> list[str]:

@@ -14,6 +14,7 @@ from accel.engine.loading import task_record
 from accel.engine.task import Task
 from accel.parts import Part
 from accel.schema.settings import Settings
+from accel.values import to_plain
 
 __all__ = ["RunRequest", "TaskMethod"]
 
@@ -106,6 +107,13 @@ class RunRequest:
         if isinstance(self.task, Task):
             texts[task_record.FILE] = task_record.TaskRecord.of(self.task).text()
         return texts
+
+    def task_facts(self) -> dict[str, Any]:
+        """Return the task for the plan: its `class`, and its own `arguments` by name; an object is the name of its class."""
+        if not isinstance(self.task, Task):
+            return {}
+        kind = type(self.task)
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", "arguments": to_plain(self.task.called_with)}
 
     def task_method(self, function: Any) -> Any:
         """Return a method of the task as a `TaskMethod`, and any other function as it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,13 @@ class Watch(Part):
 
     def sync(self) -> None:
         """Wait until files that a checkpoint relies on are on the disk. Called by the thread that writes checkpoints."""
+
+    def saved(self, state: Mapping[str, Any]) -> None:
+        """See that a checkpoint is on the disk, whole. Called by the thread that writes checkpoints.
+
+        Args:
+            state: what `state_dict` returned for it.
+        """
 
     def stopped(self, interruption: Interrupted) -> None:
         """See that a signal stopped the run, with everything saved. `end` is not called then."""

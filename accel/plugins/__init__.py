@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.compile import Compile as Compile
     from accel.plugins.constant import Constant as Constant
     from accel.plugins.cosine import Cosine as Cosine
+    from accel.plugins.csv import CSV as CSV
     from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.dali import DALI as DALI
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.memory import Memory as Memory
     from accel.plugins.metrics import Metrics as Metrics
+    from accel.plugins.mlflow import MLflow as MLflow
     from accel.plugins.muon import Muon as Muon
     from accel.plugins.norms import Norms as Norms
     from accel.plugins.onecycle import OneCycle as OneCycle
@@ -70,6 +72,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.tensorboard import TensorBoard as TensorBoard
     from accel.plugins.tfrecord import TFRecord as TFRecord
     from accel.plugins.threads import Threads as Threads
+    from accel.plugins.wandb import WandB as WandB
     from accel.plugins.webdataset import WebDataset as WebDataset
     from accel.plugins.workers import Workers as Workers
     from accel.plugins.wsd import WSD as WSD

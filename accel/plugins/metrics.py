@@ -43,6 +43,7 @@ from accel.device.loss_log import LossLog
 from accel.device.run_facts.time_log import TimeLog
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Watch
+from accel.parts.shared.trackers.line_log import reopen, valid_length
 from accel.report.curves import Curves, draw, read
 from accel.report.html.write_report import write_own_report, write_unfinished_report
 from accel.report.record.run_files import METRICS, TIMES
@@ -54,7 +55,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["FILE", "PICTURE", "Metrics", "json_number", "still_missing", "valid_length"]
+__all__ = ["FILE", "PICTURE", "Metrics", "json_number", "position"]
 
 FILE, PICTURE = METRICS, "curves.svg"
 
@@ -95,17 +96,14 @@ class Metrics(Watch):
                 AppendLog(run.out / name).close()  # which refuses a link or a pipe before it is read
         except OSError as error:
             raise ConfigError(f"cannot write {run.out / name}: {error.strerror}") from None
-        data = self.path.read_bytes()
-        kept = valid_length(data, run.progress.step, evaluated=run.is_evaluated)
-        self.log = AppendLog(self.path, kept)
-        self.log.write(still_missing(self.waiting.encode(), data[:kept]))
+        self.log = reopen(self.path, position, run.progress.step, run.is_evaluated, self.waiting.encode())
         self.begin_times(run)
 
     def begin_times(self, run: Run) -> None:
         """Open times.jsonl, cut off behind the last update, and write the line of this moment."""
         path = self.path.with_name(TIMES)
         data = path.read_bytes()
-        kept = data[: valid_length(data, run.progress.step, evaluated=True)]
+        kept = data[: valid_length(data, run.progress.step, True, position)]
         self.clock, self.times = run.clock, TimeLog(path, kept, run.clock, run.device)
         self.times.add(run.progress.step, run.progress.samples)
 
@@ -204,32 +202,7 @@ def json_number(number: float) -> str:
     return f"{number:.9g}" if isfinite(number) else "null"
 
 
-def still_missing(waiting: bytes, data: bytes) -> bytes:
-    """Return the lines that the file lacks, of those that waited at the checkpoint: the disk may have taken them since."""
-    lines = waiting.splitlines(keepends=True)
-    last = data[data.rfind(b"\n", 0, -1) + 1 :]
-    return b"".join(lines[lines.index(last) + 1 :] if last in lines else lines)
-
-
-def valid_length(data: bytes, step: int, evaluated: bool) -> int:
-    """Return the bytes of a metrics.jsonl that belong to a run after `step` updates.
-
-    Not counted are a torn last line, bytes that a power cut has left in place of lines, and later updates. Nor is an evaluation
-    that the resumed run makes again.
-
-    Args:
-        data: content of the file.
-        step: updates that the run has done.
-        evaluated: whether the run has evaluated since the last of them.
-    """
-    end = data.rfind(b"\n") + 1
-    while end:
-        start = data.rfind(b"\n", 0, end - 1) + 1
-        try:
-            row = json.loads(data[start:end])
-            if row["update"] < step or (row["update"] == step and ("lr" in row or evaluated)):
-                break
-        except (ValueError, TypeError, KeyError):
-            """The line was not written by this plugin."""
-        end = start
-    return end
+def position(line: bytes) -> tuple[int, bool]:
+    """Return the update of a line, and whether it is that of the update itself: the other is that of an evaluation."""
+    row = json.loads(line)
+    return row["update"], "lr" in row

@@ -24,49 +24,27 @@ Exact   Losses reach the file in blocks of `every` updates and at each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import time, time_ns
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from weakref import proxy
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
-
-from accel.device.loss_log import LossLog
-from accel.parts import Watch
+from accel.parts.shared.trackers.tracker import Point, Tracker
 from accel.system.append_log import AppendLog
-from accel.system.clock import ThroughputMark
 from accel.system.machine import Need
-from accel.values import Count
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["FOLDER", "Row", "TensorBoard"]
+__all__ = ["FOLDER", "TensorBoard"]
 
 FOLDER = "tensorboard"
 
 
-class Row(NamedTuple):
-    """Number, time and throughput of an update, noted beside its loss."""
-
-    step: int
-    time: float
-    """Seconds since 1970."""
-    mark: ThroughputMark
-
-
 @dataclass(eq=False)
-class TensorBoard(Watch):
-    """Watch that writes the files which tensorboard reads.
-
-    Args:
-        every: updates in a block, which is read from the device and written at once.
-    """
+class TensorBoard(Tracker):
+    """Tracker that writes the files which tensorboard reads, with the settings of `Tracker`."""
 
     needs: ClassVar[tuple[Need, ...]] = (Need("package:tensorboard", extra="tensorboard"),)
-
-    every: Count = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,19 +53,15 @@ class TensorBoard(Watch):
         self.last: dict[str, float] = {}
         """The last update's numbers, with its `step` and `time`: a resumed run may have to write them again."""
 
-    def begin(self, run: Run) -> None:
-        if run.out is None or run.parts.parallel.rank > 0:
-            return
+    def open(self, run: Run) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self.run, self.lr, self.progress = proxy(run), run.parts.schedule.lr, run.progress
+        assert run.out is not None
         folder = run.out / FOLDER
         folder.mkdir(exist_ok=True)
         # tensorboard reads the files of a directory in the order of their names
         self.log = AppendLog(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
         self.records = RecordWriter(self.log)
-        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
-        self.mark = ThroughputMark.now(run.clock, run.progress.samples)
         self.write_event(time(), 0, file_version="brain.Event:2")
         self.discard_later_points()
         self.log.flush()
@@ -101,42 +75,15 @@ class TensorBoard(Watch):
         self.write_event(time(), step + evaluated, session_log=SessionLog(status=SessionLog.START))
         if not evaluated and self.last:
             values = dict(self.last)
-            self.write_scalars(values.pop("time"), int(values.pop("step")), values)
+            self.write(Point(int(values.pop("step")), values.pop("time"), values))
 
-    def after(self, step: int, loss: Tensor) -> None:
-        if self.log is not None:
-            row = Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples))
-            self.losses.add(row, loss, self.run.parts.update.logged)
-
-    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
-        if self.log is not None:
-            self.losses.flush()
-            self.write_scalars(time(), self.progress.step, {self.run.tag(name, "/"): value for name, value in metrics.items()})
-            self.log.flush()
-
-    def write_updates(
-        self, rows: list[Row], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
-    ) -> None:
-        """Write a block of updates."""
-        assert self.log is not None
-        for row, loss, skipped_count, numbers in zip(rows, losses, skipped, logged, strict=False):
-            values = {f"train/{name}": number for name, number in numbers.items()}
-            values |= {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
-            if skipped_count is not None:
-                values["train/skipped"] = skipped_count
-            if row is rows[-1]:
-                values["train/samples_per_second"], values["train/data_wait_percent"] = row.mark.since(self.mark)
-                self.mark = row.mark
-                self.last = {"step": row.step, "time": row.time, **values}
-            self.write_scalars(row.time, row.step, values)
-        self.log.flush()
-
-    def write_scalars(self, when: float, step: int, values: Mapping[str, float]) -> None:
-        """Write the numbers of one step, by name. `when` is in seconds since 1970."""
+    def write(self, point: Point) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self.write_event(when, step, summary=Summary(value=points))
+        if not point.evaluation:
+            self.last = {"step": point.step, "time": point.time, **point.values}
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in point.values.items()]
+        self.write_event(point.time, point.step, summary=Summary(value=points))
 
     def write_event(self, when: float, step: int, **content: Any) -> None:
         """Write an event of tensorboard. `when` is in seconds since 1970."""
@@ -144,13 +91,13 @@ class TensorBoard(Watch):
 
         self.records.write(Event(wall_time=when, step=step, **content).SerializeToString())
 
-    def ineffective_settings(self, run: Run) -> list[str]:
-        return [] if run.has_run_directory else ["tensorboard has no effect: nothing is written without out=DIR"]
+    def flush(self) -> None:
+        if self.log is not None:
+            self.log.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the numbers of the last update, after writing those that are pending."""
-        if self.log is not None:
-            self.losses.flush()
+        self.take_pending()
         return dict(self.last)
 
     def sync(self) -> None:
@@ -161,12 +108,7 @@ class TensorBoard(Watch):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.last = dict(state)
 
-    def end(self, result: Any) -> None:
+    def shut(self) -> None:
         if self.log is not None:
-            self.losses.flush()
-
-    def close(self) -> None:
-        if self.log is not None:
-            self.losses.flush()
             self.log.close()
             self.log = None

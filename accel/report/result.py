@@ -153,6 +153,10 @@ class Result:
     unsaved: dict[str, str] = field(default_factory=dict)
     """The files that the disk did not take in the end, by name, and why."""
     dry: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """`versions`, `host`, `command` and `git` (`revision`, `dirty`, the digest `diff`) of a run with a directory."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """Peak of memory in bytes: resident in the `process`, and on a GPU allocated on the `device`, both since it began."""
 
     @property
     def report(self) -> Path | None:

@@ -17,10 +17,11 @@ from torch import Tensor
 from accel.checkpoints.manifest import Manifest, _dump, _seal
 from accel.checkpoints.sharded import MARK, load_sharded
 from accel.errors import ConfigError, TrainingError
+from accel.parts.shared.trackers.line_log import valid_length
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
-from accel.plugins.metrics import valid_length
+from accel.plugins.metrics import position
 from accel.plugins.onecycle import OneCycle
 from accel.testing import fit_toy
 from tests.support.crafted_content import VALUES, mutated, other_value, places
@@ -122,4 +123,4 @@ def test_lines_of_metrics_that_accel_did_not_write_are_cut_off_or_kept() -> None
         data = (json.dumps(mutated(row, random)) + "\n").encode() * random.randrange(1, 3) + random.choice(
             [b"", b"{", b"\xff\n", b"[" * 9999]
         )
-        assert 0 <= valid_length(data, 3, evaluated=True) <= len(data)
+        assert 0 <= valid_length(data, 3, evaluated=True, position=position) <= len(data)

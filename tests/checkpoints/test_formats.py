@@ -17,6 +17,7 @@ from accel.checkpoints import FOLDER
 from accel.checkpoints.manifest import Manifest
 from accel.errors import BadSample
 from accel.parts import Part, Watch
+from accel.parts.shared.trackers.tracker import Tracker
 from accel.plugins import AMP, EMA, OOM, AdamW, Average, Backend, EarlyStop, FiniteGuard, MasterWeights, Plateau, Scheduler
 from accel.schema import plugin_registry
 from accel.trainer import Trainer
@@ -27,7 +28,10 @@ KEYS = [key for row in ROWS for key in re.findall(r"`([^`]+)`", row)]
 WORDS = {"PARAMETER": r"[\w.]+", "NAME": r"[\w.]+", "N": r"\d+", "PART": r"\w+", "OPTIMIZER": r"\w+", "DATA": r"\w+"}
 ELSEWHERE = {
     "parts.metrics.waiting": "a full disk", "parts.backend.readers": "workers beside threads", "rng.now.cuda": "a GPU",
-    "parts.tensorboard.NAME": "tensorboard is installed or not", "parts.distill.added_parameters.NAME": "hints of a teacher",
+    "parts.tensorboard.NAME": "tensorboard is installed or not", "parts.csv.waiting": "a full disk",
+    "parts.csv.columns": "a full disk",
+    **{f"parts.{name}.{key}": f"{name} is installed or not" for name in ("wandb", "mlflow") for key in ("length", "waiting")},
+    "parts.distill.added_parameters.NAME": "hints of a teacher",
     **{f"parts.prune.{name}": "a run that prunes" for name in ("done", "masks.PARAMETER", "sums", "count")},
 }  # fmt: skip
 """Keys that do not occur here, and what they need."""
@@ -160,6 +164,7 @@ class Rows12(Rows):
 
 
 def test_every_plugin_with_a_state_is_on_the_page() -> None:
-    with_state = [name for name in plugin_registry.names() if "state_dict" in vars(plugin_registry.load(name))]
+    plugins = {name: plugin_registry.load(name) for name in plugin_registry.names()}
+    with_state = [name for name, plugin in plugins.items() if "state_dict" in vars(plugin) or issubclass(plugin, Tracker)]
     assert len(with_state) > 5
     assert [name for name in with_state if f"`parts.{name}." not in PAGE] == []

@@ -157,7 +157,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
     assert (run / FILE).read_bytes() == (whole / FILE).read_bytes()
 
 
-@pytest.mark.parametrize("size", [0, 400, 2000])
+@pytest.mark.parametrize("size", [0, 400, 4000])
 @pytest.mark.slow
 def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -> None:
     def work() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from accel.device.async_readback import AsyncReadback
+from accel.parts.shared.trackers.line_log import valid_length
 from accel.plugins.amp import AMP
-from accel.plugins.metrics import Metrics, valid_length
+from accel.plugins.metrics import Metrics, position
 from accel.plugins.onecycle import OneCycle
 from accel.testing import fit_toy
 
@@ -74,15 +75,16 @@ def test_what_belongs_to_the_run_so_far() -> None:
     lines = [*updates[:2], b'{"update": 2, "val_loss": 1}\n', updates[2]]
     data = b"".join(lines)
     ends = [len(b"".join(lines[:count])) for count in range(5)]
-    assert valid_length(data, 0, evaluated=True) == 0
-    assert valid_length(data, 1, evaluated=False) == ends[1]
-    assert valid_length(data, 2, evaluated=False) == ends[2], "the evaluation is made again, and written again"
-    assert valid_length(data, 2, evaluated=True) == ends[3]
-    assert valid_length(data + b'{"upd', 3, evaluated=False) == ends[4], "a torn line is none"
-    assert valid_length(data, 9, evaluated=False) == ends[4]
-    assert valid_length(b"", 9, evaluated=False) == 0
+    assert valid_length(data, 0, evaluated=True, position=position) == 0
+    assert valid_length(data, 1, evaluated=False, position=position) == ends[1]
+    assert valid_length(data, 2, evaluated=False, position=position) == ends[2], "the evaluation is made again, and written again"
+    assert valid_length(data, 2, evaluated=True, position=position) == ends[3]
+    assert valid_length(data + b'{"upd', 3, evaluated=False, position=position) == ends[4], "a torn line is none"
+    assert valid_length(data, 9, evaluated=False, position=position) == ends[4]
+    assert valid_length(b"", 9, evaluated=False, position=position) == 0
     for odd in (bytes(4096), b"what an editor left", b"[1]", b'{"update": "2"}', b"\xff"):
-        assert valid_length(data + odd + b"\n", 9, evaluated=False) == ends[4], "what is no line of ours is cut off"
+        kept = valid_length(data + odd + b"\n", 9, evaluated=False, position=position)
+        assert kept == ends[4], "what is no line of ours is cut off"
 
 
 def test_a_checkpoint_finds_every_update_on_the_disk(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/codecs/pillow_decoder.py"},
     "tensorboard": {"plugins/tensorboard.py"},
+    "wandb": {"plugins/wandb.py"},
+    "mlflow": {"plugins/mlflow.py"},
     "lmdb": {"data/stores/lmdb_store.py"},
     "cv2": {"data/codecs/opencv_decoder.py"},
     "simplejpeg": {"data/codecs/simplejpeg_decoder.py"},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,26 @@ SECONDS = 5
 def git_revision(folder: Path) -> dict[str, Any]:
     """Return the `revision` (a hash) of the repository around a folder and whether it is `dirty`; empty without git or repository.
 
-    It is dirty if a tracked file differs from the revision.
+    It is dirty if a tracked file differs from the revision. Then `diff` is a digest of all differences, 16 hexadecimal digits: two
+    runs that have it in common had the same tracked files.
     """
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=True, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-        )
-    except (OSError, subprocess.SubprocessError, ValueError):
+    described = _output(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode()
+    revision, _, mark = described.strip().partition("-")
+    if not revision:
         return {}
-    revision, _, mark = done.stdout.strip().partition("-")
-    return {"revision": revision, "dirty": mark == "dirty"} if revision else {}
+    known: dict[str, Any] = {"revision": revision, "dirty": mark == "dirty"}
+    if known["dirty"] and (diff := _output(folder, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color", "--no-renames")):
+        known["diff"] = sha256(diff).hexdigest()[:16]
+    return known
+
+
+def _output(folder: Path, *words: str) -> bytes:
+    """Return what git prints in a folder; nothing if it fails, takes too long or is not there."""
+    command, environment = ["git", "-C", str(folder), *words], os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        return subprocess.run(command, capture_output=True, timeout=SECONDS, check=True, env=environment).stdout
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return b""
 
 
 def code_folder(objects: Iterable[Any]) -> Path:

@@ -106,7 +106,7 @@ def test_a_file_of_the_users_may_stand_for_it(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (f"{LOCAL} epochs=0", "epochs must be"), (f"{LOCAL} seed=0,1", "add --multirun"),
-        (f"{LOCAL} -m seed=0,1 plugins=[ampp]", "job 1 of 2"), (f"{LOCAL} hydra.sweep.dir=x", "out=DIR names it"),
+        (f"{LOCAL} -m seed=0,1 plugins=[ampp]", "job 1 of 2"), (f"{LOCAL} hydra.sweep.dir=x", "write hydra.run.dir=x"),
         (f"{LOCAL} hydra.launcher.tasks_per_node=2", "a job has 2 processes, and no plugin makes them train together"),
         (f"{LOCAL} hydra.launcher.nodes=2 +plugins=[ddp]", "can use only one node"),
         (SLURM, "there is no sbatch here"),

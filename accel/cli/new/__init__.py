@@ -1,0 +1,3 @@
+"""The command that makes a project: a task, its configs and a test, in the folders that Hydra's users know."""
+
+__all__ = []

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from accel.cli.sweep import sweeper
+from accel.cli.sweep.words import asks_for_sweeper, without_basic
+from accel.cli.train_command import main
+
+OPTUNA = ["-m", "hydra/sweeper=optuna", "+hydra.sweeper.sampler.seed=1"]
+RUN = [
+    "epochs=1",
+    "checkpoint.best=accuracy",
+    "plugins.metrics.report=false",
+    "plugins.metrics.curves=false",
+    "+plugins=[onecycle]",
+]
+RATE = "plugins.onecycle.max_lr=tag(log,interval(0.0001,1.0))"
+
+
+def values(base: Path) -> list[float]:
+    runs = sorted(base.glob("[0-9]*"), key=lambda run: int(run.name))
+    return [json.loads((run / "summary.json").read_text())["best"]["value"] for run in runs]
+
+
+@pytest.mark.slow
+def test_twenty_trials_improve_on_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    monkeypatch.chdir(tmp_path)
+    assert main([*OPTUNA, "hydra.sweeper.n_trials=20", *RUN, RATE, "out=sweep"]) == 0
+    actual = values(tmp_path / "sweep")
+    assert len(actual) == 20
+    assert max(actual) > actual[0]
+    results = (tmp_path / "sweep/optimization_results.yaml").read_text()
+    assert f"best_value: {max(actual)}" in results
+    assert f"the highest accuracy has trial {actual.index(max(actual))}: {max(actual):.4g} with" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_file_of_hparams_search_says_what_to_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/hparams_search").mkdir(parents=True)
+    (tmp_path / "conf/hparams_search/rate.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  sweeper:\n    n_trials: 2\n"
+        "    params:\n      plugins.onecycle.max_lr: interval(0.001, 0.1)\n      seed: choice(0, 1)\n"
+    )
+    assert main(["-m", "--config-dir", "conf", "hparams_search=rate", *RUN, "out=sweep"]) == 0
+    assert len(values(tmp_path / "sweep")) == 2
+
+
+CASES = [
+    (["hydra/sweeper=optuna", *RUN, RATE], "a sweeper proposes several runs: add --multirun"),
+    ([*OPTUNA, "epochs=1", "+plugins=[onecycle]", RATE], "add checkpoint.best=accuracy, or min:NAME"),
+    ([*OPTUNA, *RUN], "a sweep needs settings to search: add NAME=interval(LOW,HIGH)"),
+    (["-m", "hydra/sweeper=optunna", *RUN, RATE], "no sweeper is called 'optunna'; did you mean 'optuna'?"),
+    ([*OPTUNA, "hydra.sweeper.n_trails=3", *RUN, RATE], "n_trails"),
+    ([*OPTUNA, *RUN, RATE, "epocs=3"], "did you mean 'epochs'?"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), CASES, ids=[sentence[:30] for _, sentence in CASES])
+def test_what_cannot_work_is_refused_in_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sweeper, "importable", lambda package: False)
+    assert main([*OPTUNA, *RUN, RATE]) == 2
+    assert "pip install 'accel-train[optuna]'" in capsys.readouterr().err
+
+
+def test_the_basic_sweeper_is_multirun_alone() -> None:
+    assert without_basic(["hydra/sweeper=basic", "seed=0,1"]) == ["seed=0,1"]
+    assert asks_for_sweeper(["+hparams_search=rate"])
+    assert not asks_for_sweeper(["seed=0,1", "task.hydra=1"])
