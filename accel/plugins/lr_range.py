@@ -37,12 +37,12 @@ import numpy as np
 
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
-from accel.report.lr_range_plot import draw, read
+from accel.report.plots.lr_range_plot import draw, read
 from accel.system import atomic_files, disk_errors
 from accel.values import Count, Decay, Positive
 
 if TYPE_CHECKING:
-    from accel.report.lr_range_plot import LRRangeCurve
+    from accel.report.plots.lr_range_plot import LRRangeCurve
 
 __all__ = ["FILE", "MIN_UPDATES", "PICTURE", "LRRange"]
 

@@ -37,6 +37,7 @@ NOT_RUN = Counter(
         "docs/guides/advise.md": 1,
         "docs/guides/distill.md": 1,
         "docs/guides/doctor.md": 3,
+        "docs/guides/export.md": 2,
         "docs/guides/report.md": 1,
         "docs/guides/several-machines.md": 1,
         "docs/guides/shape.md": 1,

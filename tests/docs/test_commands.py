@@ -40,7 +40,7 @@ LISTS = [line for line in commands("python -m accel ") if line not in PACKS + AB
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [
     line
-    for start in ("make", "pip", "cd examples", "python docs", "python benchmarks", "pre-commit", "git config")
+    for start in ("make", "pip", "cd examples", "cd rings", "python docs", "python benchmarks", "pre-commit", "git config")
     for line in commands(start)
 ]
 QUIET = ("--help", "--cfg")

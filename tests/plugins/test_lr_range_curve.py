@@ -19,7 +19,7 @@ from accel.plugins.batch_lr import BatchLR
 from accel.plugins.lr_range import LRRange
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
-from accel.report.lr_range_plot import centred, read
+from accel.report.plots.lr_range_plot import centred, read
 from accel.testing import fit_toy
 from tests.support.range_tests import train
 

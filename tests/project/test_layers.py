@@ -38,7 +38,7 @@ OPTIONAL = {
     "torchao": {"compress/quantisation/torchao_pt2e.py", "export/targets/executorch.py"},
     "onnx": {"export/targets/onnx.py", *(f"export/quantisation/onnx_{name}.py" for name in ("integers", "layers", "source"))},
     "onnxruntime": {
-        *("export/targets/ort_session.py", "export/quantisation/onnx_ranges.py"),
+        *("export/engines/ort_session.py", "export/quantisation/onnx_ranges.py"),
         *("export/quantisation/onnx_integers.py", "export/quantisation/onnx_source.py"),
     },
     "openvino": {"export/targets/openvino.py"},

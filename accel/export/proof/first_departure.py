@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from accel.export.all_targets import make_target
 from accel.export.card import Card
+from accel.export.engines.torch_layers import graph_layers
 from accel.export.example import Example
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
@@ -19,7 +20,6 @@ from accel.export.proof.output_differences import OutputDifferences
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.shipped_model import shipped_model
-from accel.export.targets.torch_layers import graph_layers
 from accel.export.traced import quiet_build
 
 __all__ = ["first_departure"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from accel.errors import ConfigError
-from accel.report.export_plot import PICTURE, draw
 from accel.report.html.write_report import REPORT, write_report
+from accel.report.plots.export_plot import PICTURE, draw
 from accel.report.record.export_record import read_outcomes
 from accel.system import disk_errors
 

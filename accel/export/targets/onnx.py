@@ -49,7 +49,7 @@ class Onnx(Target):
         self.source.write(model, example, folder / self.file, self.opset, self.variant, self.quantisation)
 
     def load(self, folder: Path, threads: int) -> Runner:
-        from accel.export.targets.ort_session import ort_runner
+        from accel.export.engines.ort_session import ort_runner
 
         return ort_runner(folder / self.file, threads)
 
@@ -57,7 +57,7 @@ class Onnx(Target):
         return onnx_graph(model, example, self.opset)
 
     def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        from accel.export.targets.ort_session import ort_layers
+        from accel.export.engines.ort_session import ort_layers
 
         return ort_layers(folder / self.file, names, inputs)
 

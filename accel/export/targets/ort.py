@@ -35,17 +35,17 @@ class Ort(FromOnnx):
     has_consumer: ClassVar[bool] = True
 
     def convert(self, source: Path, folder: Path) -> None:
-        from accel.export.targets.ort_session import optimise
+        from accel.export.engines.ort_session import optimise
 
         optimise(source / "model.onnx", folder / self.file)
 
     def load(self, folder: Path, threads: int) -> Runner:
-        from accel.export.targets.ort_session import ort_runner
+        from accel.export.engines.ort_session import ort_runner
 
         return ort_runner(folder / self.file, threads)
 
     def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        from accel.export.targets.ort_session import as_onnx, ort_layers
+        from accel.export.engines.ort_session import as_onnx, ort_layers
 
         with TemporaryDirectory() as aside:
             as_onnx(folder / self.file, Path(aside, "model.onnx"))

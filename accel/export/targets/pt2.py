@@ -46,7 +46,7 @@ class Pt2(Target):
     def load(self, folder: Path, threads: int) -> Runner:
         import torch
 
-        from accel.export.targets.torch_runner import torch_runner
+        from accel.export.engines.torch_runner import torch_runner
 
         return torch_runner(torch.export.load(folder / self.file).module(), threads)
 
@@ -58,7 +58,7 @@ class Pt2(Target):
     def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         import torch
 
-        from accel.export.targets.torch_layers import arrays_of, graph_layers
+        from accel.export.engines.torch_layers import arrays_of, graph_layers
 
         module: Any = torch.export.load(folder / self.file).module()
         return arrays_of(graph_layers(module, [torch.from_numpy(one) for one in inputs]), names)

@@ -46,7 +46,7 @@ class TorchScript(Target):
     def load(self, folder: Path, threads: int) -> Runner:
         import torch
 
-        from accel.export.targets.torch_runner import torch_runner
+        from accel.export.engines.torch_runner import torch_runner
 
         load: Any = torch.jit.load
         return torch_runner(load(str(folder / self.file), map_location="cpu"), threads)
@@ -59,7 +59,7 @@ class TorchScript(Target):
     def layers(self, folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         import torch
 
-        from accel.export.targets.torch_layers import arrays_of, script_layers
+        from accel.export.engines.torch_layers import arrays_of, script_layers
 
         load: Any = torch.jit.load
         script = load(str(folder / self.file), map_location="cpu")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accel.report.curves import svg_text
-from accel.report.export_plot import ExportPanel, export_panels, panel_figure
 from accel.report.html.charts import MISSING, PACKAGE, for_page, swatch
 from accel.report.html.markup import Markup, element, join, paragraphs, table
+from accel.report.plots.export_plot import ExportPanel, export_panels, panel_figure
 from accel.report.record.export_cells import SPEED_COLUMNS, cells, columns, export_lines, speed_rows
 from accel.report.record.run_files import RunFiles
 from accel.system.machine import importable
