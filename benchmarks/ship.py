@@ -25,7 +25,7 @@ from integer_cost import integer_cost
 from results import save
 from ship_arms import ARMS, PLAIN, TEACHER, with_needs
 from ship_table import table, verdicts
-from shipped_cost import cost, latencies, shipped_file
+from shipped_cost import ROUNDS, cost, latencies, shipped_file
 
 import accel
 from accel.cli.saved import evaluate_command
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="each arm is run so often; all have one teacher")
     parser.add_argument("--epochs", type=int, help="of all arms; default: each has its own")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="some of them, and those that they need")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each model has its turn when latencies are measured")
     parser.add_argument("--work", type=Path, help="keep the run directories in this folder; default: a temporary one")
     parser.add_argument("--run", metavar="ARM", help=argparse.SUPPRESS)  # one run, in a process of its own
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -93,7 +94,8 @@ def compared(args: argparse.Namespace) -> dict[str, Any]:
     arms: dict[str, dict[str, Any]] = {
         name: summed(name, args.epochs, each) | cost(run_directory(args.work, name, 0), SIDE) for name, each in done.items()
     }
-    for name, times in latencies({name: run_directory(args.work, name, 0) for name in arms}, SIDE, cores()).items():
+    shipped = {name: run_directory(args.work, name, 0) for name in arms}
+    for name, times in latencies(shipped, SIDE, cores(), args.rounds).items():
         arms[name]["latency"] = times
     arms |= {name: {"not run": reason} for name, reason in left_out.items()}
     arms |= {name: {"failed": reason} for name, reason in failed.items()}

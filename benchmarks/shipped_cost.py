@@ -46,7 +46,7 @@ def parameters(model: nn.Module) -> int:
     return count
 
 
-def latencies(runs: dict[str, Path], side: int, threads: int) -> dict[str, dict[str, dict[str, float]]]:
+def latencies(runs: dict[str, Path], side: int, threads: int, rounds: int = ROUNDS) -> dict[str, dict[str, dict[str, float]]]:
     """Milliseconds of a forward pass by arm, by `batch B, T threads`: eager, float32, in evaluation mode; in turns."""
     models = {name: accel.load(shipped_file(run)) for name, run in runs.items()}
     times: dict[str, dict[str, dict[str, float]]] = {name: {} for name in models}
@@ -56,7 +56,7 @@ def latencies(runs: dict[str, Path], side: int, threads: int) -> dict[str, dict[
         for batch, passes in PASSES.items():
             x = torch.randn(batch, 3, side, side)
             turns: dict[str, list[float]] = {name: [] for name in models}
-            for number in range(ROUNDS + 1):
+            for number in range(rounds + 1):
                 for name in rng.sample(list(models), len(models)):
                     taken = turn(models[name], x, passes)
                     turns[name] += [taken] if number else []  # the first is the warm-up

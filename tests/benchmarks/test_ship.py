@@ -111,7 +111,7 @@ def test_arms_train_and_what_they_ship_is_measured(ship: ModuleType, root: Path,
     assert arms["plain"]["parameters"] - arms["reparam"]["parameters"] == norms, "a scale and a shift became a bias"
     assert arms["teacher"]["parameters"] > 3 * arms["plain"]["parameters"]
     assert arms["distilled"]["overrides"][-1] == "evaluate.epochs=1"
-    times = latencies({name: ship.run_directory(tmp_path, name, 1) for name in ("plain", "reparam")}, 32, 1)
+    times = latencies({name: ship.run_directory(tmp_path, name, 1) for name in ("plain", "reparam")}, 32, 1, rounds=2)
     assert list(times["plain"]) == ["batch 1, 1 thread", "batch 64, 1 thread"]
     assert all(0 < each["p10"] <= each["median"] <= each["p90"] for time in times.values() for each in time.values())
 
@@ -120,7 +120,7 @@ def test_arms_train_and_what_they_ship_is_measured(ship: ModuleType, root: Path,
 @pytest.mark.parametrize("other", ["binary", *["qat"] * LONG])  # whose graph inductor compiles for a minute
 def test_the_table_has_every_arm(other: str, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "ship.json"
-    words = [root, "--seeds", "1", "--epochs", "1", "--arms", "plain", other, "--out", out]
+    words = [root, "--seeds", "1", "--epochs", "1", "--rounds", "1", "--arms", "plain", other, "--out", out]
     ended = run_script(BENCHMARKS / "ship.py", *words, cwd=tmp_path)
     assert ended.code == 0, ended.stderr
     result = json.loads(out.read_text())
