@@ -97,7 +97,7 @@ def main(module: str, folder: str) -> None:
 
 def fork_ranks(ranks: int) -> None:
     """Imports what takes long once, and returns in each of the ranks; ends this process when they have ended."""
-    for name in ("accel", "accel.testing", "torch.distributed.fsdp", "torch.distributed.tensor"):
+    for name in ("accel", "accel.testing", "torch.distributed.fsdp", "torch.distributed.tensor", "torch._dynamo"):
         import_module(name)
     children = []
     for rank in range(ranks):
