@@ -17,7 +17,7 @@ from accel.schema.settings import NESTED, Settings
 from tests.support.drill_length import times
 
 LETTERS = string.ascii_lowercase + "_"
-PER_NAME, SETTINGS = times(4, 6), times(2, 99)
+PER_NAME, SETTINGS = times(2, 6), times(2, 99)
 """Errors in each name, and settings of each plugin: `make drill` tries them all, at a twentieth of a second each."""
 
 

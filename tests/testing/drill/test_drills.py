@@ -59,7 +59,8 @@ def test_killed_after_every_update(name: str, tmp_path: Path) -> None:
 def test_struck_otherwise(kinds: list[str], tmp_path: Path) -> None:
     pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
-    cases = drill(tmp_path, *kinds)
+    # "all" is damaged in the long drills; in the suite it is killed at random instants and stopped by signals
+    cases = drill(tmp_path, *kinds, sets=[] if LONG or kinds == ["term"] else ["plain", "workers"])
     for kind in kinds:
         what = "trials" if kind == "disk" else "strikes"
         assert sum(int(str(case[what])) for case in cases if case["kind"] == kind) >= OTHERS[kind]
