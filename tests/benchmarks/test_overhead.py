@@ -33,7 +33,7 @@ def run(*arguments: str, before: Callable[[], None] = lambda: None) -> Ended:
 
 def test_results_and_table(tmp_path: Path) -> None:
     out = tmp_path / "overhead.json"
-    done = run("--reps", "2", "--micro-batches", "4", "--optim", "sgd", "--out", str(out))
+    done = run("--reps", "2", "--micro-batches", "8", "--optim", "sgd", "--out", str(out))
     assert done.code == 0, done.stderr
     result = json.loads(out.read_text())
     assert (result["benchmark"], result["schema"], result["threads"]) == ("overhead", 1, 1)
