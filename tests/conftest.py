@@ -2,13 +2,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 import torch
 
 from accel.system import machine
+from tests.support.blank_pictures import draw_pictures
 from tests.support.disk_waits import skip_disk_waits
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
@@ -30,6 +31,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A picture is drawn for the tests that look at it, and for the fixtures that they begin with."""
+    draw_pictures(item.get_closest_marker("draws") is not None)
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -237,6 +237,7 @@ def test_one_of_several_processes_is_refused(ask: Callable[[], Advice], monkeypa
         ask()
 
 
+@pytest.mark.draws
 def test_it_draws_itself(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(3)))
     advice = quick(model, torch.randn(8, 16))
@@ -256,6 +257,7 @@ def test_it_draws_itself(tmp_path: Path) -> None:
     assert svg_text(advice) in advice._repr_html_()
 
 
+@pytest.mark.draws
 def test_a_model_without_products_has_a_picture(tmp_path: Path) -> None:
     quick(nn.Sequential(nn.ReLU()), torch.randn(8, 16)).draw(tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size > 1000

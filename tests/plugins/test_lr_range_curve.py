@@ -34,6 +34,7 @@ class Bowl(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 @pytest.mark.slow
+@pytest.mark.draws
 def test_it_stops_where_the_loss_explodes_and_finds_the_rate_below(tmp_path: Path) -> None:
     curvature, out = 4.0, tmp_path / "run"
     probe = LRRange(start=1e-5, end=1e3, updates=200, smoothing=0.5)

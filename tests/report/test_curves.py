@@ -12,6 +12,8 @@ import pytest
 
 from accel.report.curves import POINTS, draw, read, running_mean
 
+pytestmark = pytest.mark.draws
+
 
 def write(path: Path, updates: int, **evaluated: float) -> Path:
     rows = [{"update": n, "epoch": 1, "loss": 1 / n, "lr": 0.1, "samples": n} for n in range(1, updates + 1)]

@@ -27,6 +27,8 @@ from accel.testing import fit_toy
 from accel.trainer import Trainer
 from tests.support.report_pages import read
 
+pytestmark = pytest.mark.draws
+
 ODD = "<script>alert('x')</script>&\"'\x1b[2J\u202e\ud800$\\nosuch$"
 """What a name may be, at its worst."""
 

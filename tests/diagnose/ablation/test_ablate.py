@@ -216,6 +216,7 @@ def result() -> Ablation:
     return accel.ablate(trainer, seeds=3, updates=10)
 
 
+@pytest.mark.draws
 def test_the_result_shows_itself(tmp_path: Path) -> None:
     shown = result()
     document = json.loads(json.dumps(shown.to_dict(), allow_nan=False))
