@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
-from accel import Trainer, load
+from accel import load
 from accel.checkpoints import FOLDER
 from accel.compress.low_bits.low_bit_layer import LowBitWeights
 from accel.compress.low_bits.packed_layer import PackedLayer
@@ -34,6 +34,8 @@ from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
 from accel.report.result import Result
 from accel.testing.toy_run import Spy
+from tests.support import compressed_runs
+from tests.support.compressed_runs import PICTURES, PictureTask, equal, names_of, weights
 from tests.support.drill_length import LONG
 
 
@@ -67,37 +69,12 @@ class Net(nn.Module):
         return self.head(self.mix2(self.mix1(x)))  # type: ignore[no-any-return]
 
 
-class Pictures(Trainer):
-    """Small pictures, (N, 3, 8, 8) float32, of two kinds."""
-
+class Pictures(PictureTask):
     def model(self) -> nn.Module:
         return Net()
 
-    def data(self, split: str) -> TensorDataset:
-        pictures = torch.randn(18, 3, 8, 8, generator=torch.Generator().manual_seed(len(split)))
-        return TensorDataset(pictures, pictures.mean((1, 2, 3)).gt(0).long())
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return nn.functional.cross_entropy(model(batch[0]), batch[1])
-
-
-def fit(*plugins: Part, kind: type[Trainer] = Pictures, watch: Sequence[Part] = (), **settings: Any) -> Result:
-    return kind(**{"plugins": plugins, "watch": watch, "epochs": 2, "batch_size": 4, "seed": 3, **settings}).fit()
-
-
-def weights(result: Result) -> list[Tensor]:
-    return list(result.model.state_dict().values())
-
-
-def names_of(model: nn.Module, kind: type[Any]) -> list[str]:
-    return [name for name, module in model.named_modules() if isinstance(module, kind)]
-
-
-def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-PICTURES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(9))
+fit = partial(compressed_runs.fit, kind=Pictures)
 KINDS: dict[str, Callable[[], LowBit]] = {
     "twn": LowBit,
     "bwn": lambda: LowBit(kind="bwn"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from accel import Minimize, Trainer, load
 from accel.checkpoints import FOLDER
@@ -31,9 +31,10 @@ from accel.plugins.master_weights import MasterWeights
 from accel.plugins.recompute import Recompute
 from accel.plugins.reparam import Reparam
 from accel.plugins.sgd import SGD
-from accel.report.result import Result
 from accel.tasks.models.resnet import small
 from accel.testing.toy_run import Spy
+from tests.support import compressed_runs
+from tests.support.compressed_runs import PICTURES, PictureTask, equal, weights
 from tests.support.drill_length import LONG
 
 
@@ -55,7 +56,7 @@ class Net(nn.Module):
         return self.head(self.last(x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
-class Pictures(Trainer):
+class Pictures(PictureTask):
     """Small pictures, (N, 3, 8, 8) float32, of three kinds."""
 
     def __init__(self, kind: str = "net", **run: Any) -> None:
@@ -65,27 +66,8 @@ class Pictures(Trainer):
     def model(self) -> nn.Module:
         return Net() if self.kind == "net" else small(num_classes=3, side=8)
 
-    def data(self, split: str) -> TensorDataset:
-        pictures = torch.randn(18, 3, 8, 8, generator=torch.Generator().manual_seed(len(split)))
-        return TensorDataset(pictures, pictures.mean((1, 2, 3)).gt(0).long())
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return nn.functional.cross_entropy(model(batch[0]), batch[1])
-
-
-def fit(*plugins: Part, kind: type[Pictures] = Pictures, watch: Sequence[Part] = (), **settings: Any) -> Result:
-    return kind(**{"plugins": plugins, "watch": watch, "epochs": 2, "batch_size": 4, "seed": 3, **settings}).fit()
-
-
-def weights(result: Result) -> list[Tensor]:
-    return list(result.model.state_dict().values())
-
-
-def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-PICTURES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(9))
+fit = partial(compressed_runs.fit, kind=Pictures)
 TOGETHER: dict[str, Callable[[], list[Part]]] = {
     "alone": lambda: [SGD(lr=0.1, momentum=0.9)],
     "ema, accumulate": lambda: [AdamW(lr=0.01), EMA(decay=0.8), Accumulate(steps=2)],
