@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.forked_process import run_script
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -16,11 +17,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 @pytest.mark.slow
 def test_accel_keeps_every_promise(tmp_path: Path) -> None:
     out = tmp_path / "peers.json"
-    script = ROOT / "benchmarks/peers.py"
-    done = subprocess.run(
-        [sys.executable, script, "--only", "accel", "--out", out], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_script(ROOT / "benchmarks/peers.py", "--only", "accel", "--out", out, cwd=tmp_path)
+    assert done.code == 0, done.stderr
     seen = json.loads(out.read_text())["peers"]["accel"]
     assert {name: verdict["kept"] for name, verdict in seen.items()} == dict.fromkeys(seen, True), seen
     assert len(seen) == 8

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 from tests.support.drill_length import times
 
@@ -41,9 +44,12 @@ def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (
         cwd: the directory that it is started in.
         path: folders to look for modules in, before all others but the script's own.
         error_on_warning: whether a warning raises, as by `python -W error`.
+
+    What it starts of Python by `subprocess.run` runs in a fork too.
     """
 
     def run() -> None:
+        subprocess.run = partial(_run_python, subprocess.run)
         warnings.resetwarnings()
         warnings.simplefilter("error" if error_on_warning else "default")
         os.chdir(cwd)
@@ -52,6 +58,32 @@ def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (
         runpy.run_path(str(script), run_name="__main__")
 
     return run_forked(run)
+
+
+def _run_python(
+    run: Callable[..., Any], command: Sequence[Any], *, env: Mapping[str, str] | None = None, check: bool = False, **more: Any
+) -> Any:
+    """Stand for `subprocess.run`: a command of this Python, `SCRIPT words...` or `-m MODULE words...`, runs in a fork."""
+    if command[0] != sys.executable or command[1] == "-c":
+        return run(command, env=env, check=check, **more)
+
+    def start() -> None:
+        if env is not None:
+            os.environ.clear()
+            os.environ.update(env)
+        more.get("preexec_fn", bool)()
+        os.chdir(more.get("cwd") or ".")
+        is_module, *words = [command[1] == "-m", *map(str, command[2 if command[1] == "-m" else 1 :])]
+        sys.argv[:] = words
+        folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = [*([] if is_module else [str(Path(words[0]).parent)]), *filter(None, folders)]
+        (runpy.run_module if is_module else runpy.run_path)(words[0], run_name="__main__")
+
+    ended = run_forked(start)
+    done = subprocess.CompletedProcess(command, ended.code, ended.stdout, ended.stderr)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def run_code(code: str, *words: object) -> Ended:
