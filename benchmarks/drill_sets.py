@@ -130,7 +130,7 @@ WHERE: dict[str, list[str]] = {
     "worker": ["workers"],
 }
 """The sets that each kind of drill is run on."""
-QUICK_SETS = ("plain", "float16, overflows", "prefetch", "workers", "all")
+QUICK_SETS = ("plain", "workers", "all")
 """The sets of `--quick`, of which each is run at least once; those that are killed after every update are all short."""
 SHORT = ["batch_size=8", "checkpoint.every=1"]
 """Settings of a short run of `SHAPE`, which has three updates an epoch."""
@@ -154,12 +154,12 @@ def words(name: str, short: bool, pictures: Path, weights: Path) -> list[str]:
 
     Args:
         name: of the set.
-        short: whether a run of `SHAPE` is to have about five updates, the last of them within an epoch.
+        short: whether a run is to write no report, and one of `SHAPE` to have about five updates, the last of them within an epoch.
         pictures: the folder of the pictures.
         weights: the file of weights to begin with; the run of a teacher is beside it, in a folder of its name.
     """
     files = {"PICTURES": pictures, "WEIGHTS": weights, "TEACHER": weights.with_suffix("")}
-    typed = list(SETS[name])
+    typed = [*SETS[name], *["plugins.metrics.report=false"] * short]  # which takes longer than a short run
     for what, file in files.items():
         typed = [word.replace(what, str(file)) for word in typed]
     if short and name in SHAPE:

@@ -36,7 +36,6 @@ from accel.cli.drill_console import forked_body
 from accel.cli.pack import pack_command
 from accel.testing.drill.drill import Drill, Report
 from accel.testing.drill.results_table import STRIKES, median_and_p90
-from accel.testing.drill.struck_run import Body
 
 PACKAGES = ["torch", "accel-train", "lmdb", "numpy"]
 QUICK = {"kill": 4, "update": 1, "term": 3, "corrupt": 1, "disk": 1, "worker": 1}
@@ -61,6 +60,7 @@ def main() -> None:
     torch.set_num_threads(1)
     counts = QUICK if args.quick else LONG
     cases: list[dict[str, Any]] = []
+    references: dict[str, Drill] = {}
     sets = {kind: drill_sets.chosen(kind, args.sets, args.quick) for kind in args.kinds}
     with TemporaryDirectory(prefix="accel-drills-") as temporary:
         folder = args.dir or Path(temporary)
@@ -78,7 +78,10 @@ def main() -> None:
                 share = -(-(args.strikes or counts[kind]) // len(chosen))
                 with contextlib.chdir(temporary):  # where tasks are looked for
                     body = forked_body(compose(drill_sets.words(name, args.quick, *files)))
-                one = case(kind, name, body, place.resolve(), seed, args.within, share)
+                drill = Drill(kind, body, place.resolve(), seed, args.within)
+                drill.reference(references.get(name))
+                references.setdefault(name, drill)
+                one = case(drill, name, share)
                 cases.append(one)
                 print(f"{kind}: {name}: {one['strikes']} strikes, {len(one['failures'])} failed", *one["failures"], sep="\n",
                       file=sys.stderr, flush=True)  # fmt: skip
@@ -87,23 +90,21 @@ def main() -> None:
     sys.exit(any(one["failures"] for one in cases))
 
 
-def case(kind: str, name: str, body: Body, folder: Path, seed: int, within: float, strikes: int) -> dict[str, Any]:
+def case(drill: Drill, name: str, strikes: int) -> dict[str, Any]:
     """One kind of drill on one set, until there were so many strikes."""
-    found, began = Drill(kind, body, folder, seed, within), monotonic()
-    found.reference()
-    reports: list[Report] = []
+    began, reports = monotonic(), list[Report]()
     for number in count():
-        if (number if kind == "disk" else sum(report.strikes for report in reports)) >= strikes:
+        if (number if drill.kind == "disk" else sum(report.strikes for report in reports)) >= strikes:
             break
-        reports.append(found.trial(number))
+        reports.append(drill.trial(number))
     times = [seconds for report in reports for seconds in report.recoveries]
     middle, most = median_and_p90(times)
     return {
-        "kind": kind, "set": name, "overrides": drill_sets.SETS[name], "trials": len(reports),
+        "kind": drill.kind, "set": name, "overrides": drill_sets.SETS[name], "trials": len(reports),
         "strikes": sum(report.strikes for report in reports), "anew": sum(report.restarts for report in reports),
-        "identical": sum(not report.failure for report in reports), "reference_differs": found.reference_difference,
+        "identical": sum(not report.failure for report in reports), "reference_differs": drill.reference_difference,
         "failures": [f"trial {report.number}: {report.failure} ({report.events})\n" for report in reports if report.failure],
-        "run": round(found.seconds, 3), "recovery": {"n": len(times), "median": round(middle, 3), "p90": round(most, 3)},
+        "run": round(drill.seconds, 3), "recovery": {"n": len(times), "median": round(middle, 3), "p90": round(most, 3)},
         "seconds": round(monotonic() - began, 1),
     }  # fmt: skip
 

@@ -52,13 +52,28 @@ class Drill:
     def __init__(self, kind: str, body: Body, folder: Path, seed: int, within: float = 5.0) -> None:
         self.kind, self.body, self.folder, self.seed, self.within = kind, body, folder, seed, within
         self.seconds, self.slowest, self.writes, self.reference_difference, self.workers = 0.0, 0.0, 0, "", False
+        self.left_alone = folder / "reference/run"
+        """The run directory to which all trials are compared."""
 
-    def reference(self) -> None:
+    def reference(self, earlier: Drill | None = None) -> None:
         """Run the body twice, left alone: the run to which all trials are compared, and whether it is repeatable.
+
+        Args:
+            earlier: a drill of another kind on the same body, whose reference serves this one too, unless it must count writes.
 
         Raises:
             ConfigError: if it does not come to its end, or has nothing that this drill could strike.
         """
+        if earlier is not None and self.kind != "disk":
+            self.seconds, self.slowest, self.workers = earlier.seconds, earlier.slowest, earlier.workers
+            self.reference_difference, self.left_alone = earlier.reference_difference, earlier.left_alone
+        else:
+            self._run_twice()
+        if self.kind == "worker" and not self.workers:
+            raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
+
+    def _run_twice(self) -> None:
+        """Make the reference, and a second run which must equal it."""
         for name in ("reference", "again"):
             trial = StruckRun(self.body, self.folder / name, Random(0), 0.0)
             try:
@@ -75,9 +90,7 @@ class Drill:
             self.slowest = max(self.slowest, update_log.read(trial.update_log).get("slowest", 0.0))
             if self.kind == "disk":
                 self.writes = int((trial.folder / "writes").read_text())
-        if self.kind == "worker" and not self.workers:
-            raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
-        self.reference_difference = compare_runs(self.folder / "reference/run", self.folder / "again/run")
+        self.reference_difference = compare_runs(self.left_alone, self.folder / "again/run")
         shutil.rmtree(self.folder / "again")
 
     def count_writes(self, out: Path, resume: bool, path: Path) -> int:
@@ -100,7 +113,7 @@ class Drill:
         failure = ""
         try:
             SCENARIOS[self.kind](trial)
-            failure = compare_runs(trial.out, self.folder / "reference/run")
+            failure = compare_runs(trial.out, self.left_alone)
         except (DrillFailure, ConfigError) as error:
             failure = str(error)
         finally:

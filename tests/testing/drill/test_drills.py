@@ -20,7 +20,8 @@ import drill_sets  # type: ignore[import-not-found]  # noqa: E402
 
 FEWEST = 5
 """Updates and evaluations of a short run, at least."""
-KILLS, OTHERS = 4, {"term": 3, "corrupt": 1, "disk": 1, "worker": 1}
+STRIKES = {"kill": 4, "term": 3, "corrupt": 1, "disk": 1, "worker": 1}
+"""Of each kind in all, at least; of `disk` trials."""
 
 
 def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str, object]]:
@@ -34,18 +35,19 @@ def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str,
     return cases
 
 
-@pytest.mark.parametrize("sets", [[]] if LONG else [["plain", "float16, overflows"], ["prefetch", "all"]], ids=", ".join)
-def test_killed_at_random_instants(sets: list[str], tmp_path: Path) -> None:
+def test_struck_at_random(tmp_path: Path) -> None:
+    """Each set is left alone once for all kinds; `make drill` has the other sets, of which "all" holds most plugins."""
     pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
-    cases = drill(tmp_path, "kill", sets=sets)
-    assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
-    assert len(cases) == len(sets or drill_sets.WHERE["kill"])
+    cases = drill(tmp_path, *STRIKES)
+    for kind, least in STRIKES.items():
+        some = [case for case in cases if case["kind"] == kind]
+        # a write may fail where it does no harm
+        assert sum(int(str(case["trials" if kind == "disk" else "strikes"])) for case in some) >= least
+        assert len(some) == len(drill_sets.chosen(kind, None, not LONG))
 
 
-SHAPES = list(drill_sets.SHAPE) if LONG else [
-    "everything of shape", "two sets, evaluate.every", "average of the last", "early_stop", "freeze, thaw, float16",
-]  # fmt: skip
+SHAPES = list(drill_sets.SHAPE) if LONG else ["everything of shape", "two sets, evaluate.every", "freeze, thaw, float16"]
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -53,14 +55,3 @@ def test_killed_after_every_update(name: str, tmp_path: Path) -> None:
     (case,) = drill(tmp_path, "update", sets=[name])
     assert int(str(case["strikes"])) >= FEWEST
     assert int(str(case["anew"])) <= 2, "only before the first checkpoint, which follows the first evaluation"
-
-
-@pytest.mark.parametrize("kinds", [["term"], ["corrupt", "disk", "worker"]], ids=" ".join)
-def test_struck_otherwise(kinds: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
-    pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
-    # "all" is damaged in the long drills; in the suite it is killed at random instants and stopped by signals
-    cases = drill(tmp_path, *kinds, sets=[] if LONG or kinds == ["term"] else ["plain", "workers"])
-    for kind in kinds:
-        what = "trials" if kind == "disk" else "strikes"
-        assert sum(int(str(case[what])) for case in cases if case["kind"] == kind) >= OTHERS[kind]
