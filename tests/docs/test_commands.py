@@ -127,7 +127,8 @@ def test_a_command_that_measures(line: str, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("line", ADVISES, ids=short)
 def test_a_command_that_advises(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert accel_main.main([*words_of(line), "device=cpu"]) == 0
+    seconds = [] if "--seconds" in line else ["--seconds", "1"]
+    assert accel_main.main([*words_of(line), *seconds, "device=cpu"]) == 0
     assert "x roof" in capsys.readouterr().out
 
 
