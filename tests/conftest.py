@@ -26,8 +26,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collectstart() -> None:
+    """What is collected stays, and makes no garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is imported and collected stays: the garbage collector need not look at it, nor at the rest so often."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -21,6 +21,7 @@ from accel.cli.job import Job
 from accel.cli.train_command import parse_flags
 from accel.engine.advice.closing_verdict import doctor_command
 from tests.support.console_scripts import ROOT
+from tests.support.drill_length import LONG
 
 QUICK = ["--seconds", "2", "device=cpu"]
 
@@ -71,7 +72,7 @@ def test_what_is_mistyped_is_one_sentence(words: list[str], sentence: str, capsy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [*[signal.SIGKILL] * LONG, signal.SIGTERM])  # forks are killed too (test_killed_commands)
 def test_killed_it_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     words = [sys.executable, "-m", "accel", "doctor", "device=cpu"]

@@ -68,6 +68,7 @@ class Bad(PART):
         raise RuntimeError("the cupboard is bare")
 """
 TASK = ["task._target_=mine.Mine", "epochs=2", "batch_size=4", "+plugins=[workers]", "plugins.workers.count=1"]
+NO_PAGE = ["plugins.metrics.curves=false", "plugins.metrics.report=false"]
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_done_is_done_and_no_further_job_begins(mine: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(both: bool, mine: Path) -> None:
-    words = [sys.executable, "-m", "accel.train", *TASK, "out=run", "plugins.progress.every=0.001"]
+    words = [sys.executable, "-m", "accel.train", *TASK, "out=run", "plugins.progress.every=0.001", *NO_PAGE]
     err = subprocess.STDOUT if both else subprocess.PIPE
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True) as process:
         assert process.stdout is not None

@@ -19,6 +19,7 @@ from accel.diagnose.ablation import arm_process, study
 from accel.report.html import write_report
 from accel.system import atomic_files
 from accel.testing import fit_toy
+from tests.support.drill_length import LONG
 from tests.support.forked_process import run_forked
 from tests.support.session_members import living_members
 from tests.support.waiting import wait_until
@@ -82,7 +83,7 @@ def ended(words: list[str], folder: Path, prepare: Callable[[pytest.MonkeyPatch]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", EXIT_CODES)
+@pytest.mark.parametrize("number", EXIT_CODES if LONG else [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_struck_leaves_nothing(name: str, number: signal.Signals, tmp_path: Path) -> None:
     fit_toy(["metrics"], out=tmp_path / "run", epochs=1)
@@ -103,7 +104,7 @@ def test_a_command_that_is_struck_leaves_nothing(name: str, number: signal.Signa
 
 
 @pytest.mark.slow  # new processes import torch
-@pytest.mark.parametrize("number", EXIT_CODES)
+@pytest.mark.parametrize("number", EXIT_CODES if LONG else [signal.SIGINT, signal.SIGKILL])
 def test_processes_that_measure_end_with_the_command(number: signal.Signals, tmp_path: Path) -> None:
     words = ["ablate", "--seeds", "0", "device=cpu", "+plugins=[backend]", "plugins.backend.threads=1"]
 

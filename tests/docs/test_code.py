@@ -17,7 +17,10 @@ import yaml
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from accel.testing import run_checks
+from accel.testing.plugin_runs import companions
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, blocks_of, where
+from tests.support.companions import COMPANIONS
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +69,9 @@ def names() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("page", PYTHON)
-def test_the_python_of_a_page(page: str, here: Path) -> None:
+def test_the_python_of_a_page(page: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # examples/06_own_plugin.py, which has a test of its own, runs the common suite beside every plugin
+    monkeypatch.setattr(run_checks, "companions", lambda plugin, names: companions(plugin, names or COMPANIONS))
     namespace = names()
     for block in blocks_of(page):
         if not is_run(block):

@@ -36,11 +36,13 @@ from tests.support.exported_runs import skip_missing
 
 pytestmark = pytest.mark.slow
 
-LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS + EXPORTS + MEASURES + ADVISES]
+NEW = commands("python -m accel new ") + commands("cd rings")
+"""Those that make a project and train in it; tests/cli/new does both."""
+LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS + EXPORTS + MEASURES + ADVISES + NEW]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [
     line
-    for start in ("make", "pip", "cd examples", "cd rings", "python docs", "python benchmarks", "pre-commit", "git config")
+    for start in ("make", "pip", "cd examples", "python docs", "python benchmarks", "pre-commit", "git config")
     for line in commands(start)
 ]
 QUIET = ("--help", "--cfg")
@@ -127,7 +129,8 @@ def test_a_command_that_measures(line: str, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("line", ADVISES, ids=short)
 def test_a_command_that_advises(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert accel_main.main([*words_of(line), "device=cpu"]) == 0
+    seconds = [] if "--seconds" in line else ["--seconds", "1"]
+    assert accel_main.main([*words_of(line), *seconds, "device=cpu"]) == 0
     assert "x roof" in capsys.readouterr().out
 
 
@@ -156,7 +159,7 @@ def test_any_other_command_names_what_is_there(line: str) -> None:
 
 
 def test_no_command_is_left_out() -> None:
-    kinds = (TRAINS, PACKS, SUBMITS, ABOUT_RUNS, EXPORTS, MEASURES, ADVISES, LISTS, RANKS, OTHERS)
+    kinds = (TRAINS, PACKS, SUBMITS, ABOUT_RUNS, EXPORTS, MEASURES, ADVISES, LISTS, RANKS, NEW, OTHERS)
     known = [shlex.split(line, comments=True) for lines in kinds for line in lines]
     lines = [(block.page, line) for block in BLOCKS if not block.language and not block.note for line in block.commands]
     assert not [(page, line) for page, line in lines if shlex.split(line, comments=True) not in known]

@@ -191,7 +191,7 @@ def test_permutations_of_a_set(
     rng = random.Random(0)
     reference = fit_toy([make() for make in chosen], overflow=[9], **settings)
     assert len(reference.losses) == updates
-    for _ in range(times(15, 1000)):
+    for _ in range(times(5, 1000)):
         order = rng.sample(chosen, len(chosen))
         assert reference.equals(fit_toy([make() for make in order], overflow=[9], **settings))
 

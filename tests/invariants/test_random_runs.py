@@ -115,14 +115,14 @@ def check(case: Case, tolerance: float) -> None:
     assert actual.metrics == pytest.approx(expected.metrics, rel=10 * tolerance, abs=10 * tolerance, nan_ok=True)
 
 
-@random_runs(250, 100_000)
+@random_runs(120, 100_000)
 @given(cases())
 def test_in_float64_within_a_ten_millionth(case: Case) -> None:
     # Muon's iteration is in float32, whatever the weights are
     check(case, 1e-4 if case.optimizer == "muon" else 1e-7)
 
 
-@random_runs(75, 50_000)
+@random_runs(40, 50_000)
 @given(cases(halves=True))
 def test_in_16_bits_within_a_few_roundings(case: Case) -> None:
     """Weights that differ in the last bit of float32 may round to other 16 bits, 2^-8 apart, where they are cast.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.rank_border_cases import PARALLEL, PLACES
+from tests.support.rank_border_cases import PAIRS
 from tests.support.rank_processes import shared_cases
 
 pytestmark = pytest.mark.slow
@@ -20,8 +20,7 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     return shared_cases(CASES, tmp_path_factory)
 
 
-@pytest.mark.parametrize("where", PLACES)
-@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize(("parallel", "where"), PAIRS)
 def test_what_one_rank_asks_inside_its_own_code_ends_all_with_one_update(
     parallel: str, where: str, actual: dict[str, list[Any]]
 ) -> None:

@@ -18,6 +18,7 @@ from accel.system.clock import COMPILE
 from accel.tasks.models.gpt import GPT
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
+from tests.support.drill_length import LONG
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +69,14 @@ def test_a_frozen_layer_is_thawed_in_a_compiled_model() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.slow
 def test_inductor_gives_the_same_to_rounding() -> None:
+    """In the suite a model of products alone: each kernel that is written for another costs two seconds of the C++ compiler."""
+
     class OneShape(Toy):
         def data(self, split: str) -> Any:
             return super().data(split) if split == "train" else None
+
+        def model(self) -> nn.Module:
+            return super().model() if LONG else nn.Sequential(nn.Linear(6, 8, bias=False), nn.Linear(8, 3, bias=False))
 
     def weights(*plugins: Any) -> list[Tensor]:
         return list(OneShape(dropout=0.0, plugins=plugins, watch=(), epochs=3, batch_size=22).fit().model.parameters())

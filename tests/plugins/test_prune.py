@@ -191,7 +191,7 @@ def keys(out: Path) -> set[str]:
 def test_resumed_from_any_update_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     plugins, settings = RESUMED[name]
     whole, spy = fit([*plugins(), Prune(**settings)], out=tmp_path / "whole", checkpoint_every=1)
-    for stop in (2, 4, 5):
+    for stop in (2, 5):
         out = tmp_path / str(stop)
         fit([*plugins(), Prune(**settings)], stop=stop, out=out, checkpoint_every=1)
         rest, rest_spy = fit([*plugins(), Prune(**settings)], resume=out)

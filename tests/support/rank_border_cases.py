@@ -11,24 +11,30 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.errors import ConfigError
+from tests.support.drill_length import LONG
 from tests.support.judged_task import Judged
 from tests.support.rank_evaluation_cases import PARALLEL, Net, loss, points
 
 SECOND = os.environ.get("RANK") == "1"
 PLACES = ("loss", "metrics", "evaluated", "data", "data to evaluate on")
+PAIRS = [
+    (parallel, where)
+    for number, where in enumerate(PLACES)
+    for parallel in (PARALLEL if LONG else [list(PARALLEL)[number % len(PARALLEL)]])
+]
+"""What joins the ranks, and where one of them asks: in the suite every place once."""
 
 
 def case_asked_from_inside(folder: Path) -> dict[str, Any]:
     """The second rank alone asks, once four updates are done; six make an epoch."""
     outcomes: dict[str, Any] = {}
-    for name, make in PARALLEL.items():
-        for where in PLACES:
-            out = folder / f"{name} {where}"
-            results = [Judged(where, SECOND, plugins=[make()], out=out, batch_size=2).fit()]
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "resume=.*: the run has ended early")
-                results.append(Judged("nobody", plugins=[make()], resume=out, batch_size=2).fit())
-            outcomes[f"{name} {where}"] = [(result.updates, result.stopped, result.history) for result in results]
+    for name, where in PAIRS:
+        make, out = PARALLEL[name], folder / f"{name} {where}"
+        results = [Judged(where, SECOND, plugins=[make()], out=out, batch_size=2).fit()]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "resume=.*: the run has ended early")
+            results.append(Judged("nobody", plugins=[make()], resume=out, batch_size=2).fit())
+        outcomes[f"{name} {where}"] = [(result.updates, result.stopped, result.history) for result in results]
     return outcomes
 
 

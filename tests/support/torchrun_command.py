@@ -16,6 +16,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 RUN = [
     "-m", "accel.train", "task._target_=tests.support.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
     "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
+    "plugins.metrics.curves=false", "plugins.metrics.report=false",
 ]  # fmt: skip
 
 

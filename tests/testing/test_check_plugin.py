@@ -18,6 +18,7 @@ from accel.plugins.sgd import SGD
 from accel.testing import check_plugin
 from accel.testing.objective_checks import check_objectives
 from accel.values import Positive
+from tests.support.companions import COMPANIONS
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ class TwoParts(Clip, Augment):
 def test_a_good_plugin_passes_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     random.seed(5)
     before = random.getstate(), torch.get_rng_state().tolist()
-    check_plugin(Harmless)
+    check_plugin(Harmless, beside=COMPANIONS)
     assert (random.getstate(), torch.get_rng_state().tolist()) == before
     assert capsys.readouterr().out == ""
 

@@ -17,8 +17,8 @@ from accel.schema.settings import NESTED, Settings
 from tests.support.drill_length import times
 
 LETTERS = string.ascii_lowercase + "_"
-PER_NAME, SETTINGS = times(2, 6), times(2, 99)
-"""Errors in each name, and settings of each plugin: `make drill` tries them all, at a twentieth of a second each."""
+PER_NAME, SETTINGS = times(2, 6), times(1, 99)
+"""Errors in each name, and settings of each plugin: `make drill` tries them all, at a tenth of a second each."""
 
 
 def typos(name: str, rng: random.Random) -> Iterator[str]:
@@ -49,7 +49,7 @@ def hits(name: str, wrong: list[str], known: list[str], say: str) -> tuple[int, 
 
 def judge(results: list[tuple[int, list[str]]]) -> None:
     total, missed = sum(count for count, _ in results), [text for _, texts in results for text in texts]
-    assert total > 50
+    assert total > 30
     assert len(missed) <= 0.05 * total, "\n".join(missed)
 
 

@@ -50,6 +50,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Any:
     return sentence
 
 
+@pytest.mark.draws
 def test_all_targets_are_in_one_table_and_in_the_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("export", run, "target=all", "seconds=0.05", "compiled=false") == 0
     printed = capsys.readouterr()

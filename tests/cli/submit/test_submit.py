@@ -61,7 +61,10 @@ class TimeIsUp(Watch):
         while signal.getsignal(signal.SIGTERM).__self__.requested is None and time.monotonic() < limit:
             time.sleep(0.01)
 """
-TASK = ["task._target_=mine.Mine", "+plugins=[ddp]", "+plugins.time._target_=mine.TimeIsUp", "epochs=3", "batch_size=4"]
+TASK = [
+    "task._target_=mine.Mine", "+plugins=[ddp]", "+plugins.time._target_=mine.TimeIsUp", "epochs=3", "batch_size=4",
+    "plugins.metrics.curves=false", "plugins.metrics.report=false",
+]  # fmt: skip
 
 
 @pytest.fixture

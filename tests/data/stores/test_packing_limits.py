@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from accel.data.stores.packing import Packing
 from accel.data.stores.record_format import EncodedPicture
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
+from tests.support.forked_process import run_code
 from tests.support.interrupted_packing import BOTH, contents, interrupted, one_go, recipe
 
 
@@ -93,9 +92,8 @@ except ConfigError as error:
 @pytest.mark.slow
 def test_a_full_disk(files: Files, tmp_path: Path, format: str) -> None:
     path = tmp_path / f"x.{format}"
-    words = [sys.executable, "-c", FULL, str(files.folder), str(path), recipe(format).encoding]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run_code(FULL, files.folder, path, recipe(format).encoding)
+    assert done.code == 0, done.stderr
     assert f"cannot write {path}.part: there is no room left; make room and give the same command again" in done.stdout
     assert not path.exists()
     job = Packing(files, path, recipe(format))
