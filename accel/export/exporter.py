@@ -24,6 +24,7 @@ from accel.export.export_outcome import ExportOutcome, Status
 from accel.export.export_settings import CALIBRATION_SAMPLES, ExportSettings
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.proof.allowance import allowance
 from accel.export.proof.proof import Proof
 from accel.export.proof.prove import model_bytes, prove
 from accel.export.proof.timed_torch import TimedTorch
@@ -87,7 +88,7 @@ class Exporter:
             ConfigError: if they were trained, and the settings want others.
         """
         scales = trained_scales(self.model)
-        variant = self.settings.variant
+        self.rounds, variant = bool(scales), self.settings.variant
         if not scales or variant == "float32":
             return self.model, {}
         if variant != "static":
@@ -208,7 +209,8 @@ class Exporter:
         if self.timed is None:  # it is compiled once for all targets
             self.timed = TimedTorch(GraphModule(self.model, example).eval())
         settings = self.settings.proof if timed else replace(self.settings.proof, seconds=0)
-        return prove(folder, card, self.reference, self.timed, settings, target_class(card.target).tolerance_of(card.variant))
+        allowed = allowance(settings, target_class(card.target), card.variant, self.rounds)
+        return replace(prove(folder, card, self.reference, self.timed, settings, allowed), rounds=self.rounds)
 
     def _card(self, target: Target, example: Example, folder: Path) -> Card:
         """Return the card of files that were built, without their proof."""

@@ -92,6 +92,8 @@ class Proof:
     """Files that are not those of the card."""
     max_drop: float | None = None
     """Largest drop of the metric that is right, as `metric_drop` has it; None where the drop is not asked for, as in float32."""
+    rounds: bool = False
+    """Whether the torch model rounds the inputs of layers to 8 bits itself."""
 
     @property
     def drop(self) -> MetricDrop | None:

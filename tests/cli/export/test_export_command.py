@@ -99,6 +99,14 @@ def test_an_export_stands_for_the_run_in_evaluate_and_predict(run: Path, capsys:
         assert one["probability"] == pytest.approx(two["probability"], rel=1e-4)
     assert command("predict", folder, *words, "device=cpu") == 2
     assert "device has no effect" in capsys.readouterr().err
+    for words in (["evaluate", folder], ["evaluate", run, folder], ["predict", folder, run.parent / "data/test"]):
+        assert command(*words, f"python={sys.executable}") == 0
+        capsys.readouterr()
+        assert command(*words, "python=nowhere/python") == 2
+        assert "python=nowhere/python: it cannot be started" in capsys.readouterr().err
+    for words in (["evaluate", run], ["evaluate", run, run], ["predict", run, run.parent / "data/test"]):
+        assert command(*words, f"python={sys.executable}") == 2
+        assert "has no effect: it is the interpreter of an export's engine, and no export is named" in capsys.readouterr().err
     assert command("evaluate", folder, "weights=last") == 2
     assert "weights=last has no effect" in capsys.readouterr().err
 
@@ -167,6 +175,13 @@ def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path
     skip_missing("onnx")
     for opset in (7, 99):
         assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
+    heeded = "heeds it; leave it out"
+    assert refused(run, "target=[pt2,ncnn]", "opset=18").startswith("opset=18 has no effect: only target=onnx or ort or ")
+    assert refused(run, "target=pt2", "fusion=false") == f"fusion=false has no effect: only target=tvm {heeded}"
+    with pytest.raises(accel.ConfigError, match=r"fusion=true has no effect: only target=tvm"):
+        accel.export(run, fusion=True)
+    for word in ("opset=18", "fusion=true", "preprocess=true"):
+        assert refused(run, "--check", run, word).endswith(f"has no effect: --check {run} is of files that are made; leave it out")
     assert refused(run, "dynamic=batches").startswith("dynamic must be")
     assert refused(run, "preprocess=yes").startswith("preprocess must be")
     for threads in ("0", "[1,two]", "[]", "1.5"):
