@@ -130,7 +130,9 @@ class Exporter:
         """Prove the export in a folder, which is left as it is. Raise ConfigError if it is none, or cannot be run."""
         card = Card.read(folder)
         example = self._example(card.batch)
-        proof = self._prove(folder, card, example)
+        expected = self._card(make_target(card.target), example, folder).classes
+        other = card.classes if card.classes != expected else []
+        proof = replace(self._prove(folder, card, example), other_classes=other)
         status: Status = "holds" if proof.holds else "refused"
         return ExportOutcome(card.target, status, "; ".join(proof.problems), proof, folder, card.variant, card.quantisation)
 

@@ -90,6 +90,8 @@ class Proof:
     """The first layer that departs, where the largest difference is not right and the engine tells."""
     changed: list[str] = field(default_factory=list)
     """Files that are not those of the card."""
+    other_classes: list[str] = field(default_factory=list)
+    """Names of the classes on the card, where they are not those of the task."""
     max_drop: float | None = None
     """Largest drop of the metric that is right, as `metric_drop` has it; None where the drop is not asked for, as in float32."""
     rounds: bool = False
@@ -104,6 +106,9 @@ class Proof:
     def problems(self) -> list[str]:
         """Why it does not hold, a clause with the figure each; none if it does."""
         problems = [f"{name} is not the file of card.json (another sha256)" for name in self.changed]
+        if self.other_classes:
+            named = ", ".join(self.other_classes[:3]) + ", ..." * (len(self.other_classes) > 3)
+            problems.append(f"the classes of card.json ({named}) are not those of the task, in their order")
         if not self.share <= self.tolerance:
             allowed = f"{self.tolerance:g} is allowed"
             where = "" if self.departure is None else f"; {self.departure.sentence}"

@@ -117,6 +117,11 @@ def test_a_file_that_was_tampered_with_is_refused(run: Path, capsys: pytest.Capt
     assert command("export", run, "seconds=0") == 0
     folder = run / "export/onnx"
     assert command("export", run, "--check", folder, "seconds=0") == 0
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}))
+    assert command("export", run, "--check", folder, "seconds=0") == 1
+    assert "the classes of card.json (dog, cat) are not those of the task, in their order" in capsys.readouterr().out
+    (folder / "card.json").write_text(json.dumps(card))
     model = onnx.load(folder / "model.onnx")
     weights = max(model.graph.initializer, key=lambda one: len(one.raw_data))
     weights.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(weights), weights.name))
