@@ -86,7 +86,7 @@ def asked_targets(text: str | None, check: str | None) -> list[str]:
     """Return the targets that were named; none for a check. Raise ConfigError for one that there is not."""
     if check is not None and text is not None:
         raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
-    return [] if check is not None else named_targets(text or "onnx")
+    return [] if check is not None else named_targets("onnx" if text is None else text)
 
 
 def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str, str]:

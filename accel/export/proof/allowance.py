@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from accel.export.proof.proof import Allowance
 from accel.export.quantisation.variant import Variant
 
 if TYPE_CHECKING:
     from accel.export.proof.prove import ProofSettings
     from accel.export.target import Target
 
-__all__ = ["ROUNDED", "Allowance", "allowance"]
+__all__ = ["ROUNDED", "allowance"]
 
 ROUNDED = 0.05
 """Tolerance of a model that rounds to 8 bits itself: a sum that is off by its last digit may be rounded to the next level."""
-
-
-class Allowance(NamedTuple):
-    """The figures with which an export is right."""
-
-    tolerance: float
-    """Largest difference of an output, as a share of the largest output."""
-    agreement: float
-    """Smallest share of rows whose largest score is in the same place."""
-    max_drop: float | None
-    """Largest drop of the metric; None where it is not looked at."""
 
 
 def allowance(settings: ProofSettings, target: type[Target], variant: Variant, rounds: bool) -> Allowance:

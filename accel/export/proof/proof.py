@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from accel.export.proof.departure import Departure
 from accel.export.proof.metric_drop import MetricDrop, metric_drop
 
-__all__ = ["Latency", "Proof", "Spread", "TorchTime"]
+__all__ = ["Allowance", "Latency", "Proof", "Spread", "TorchTime"]
+
+
+class Allowance(NamedTuple):
+    """The figures with which an export is right."""
+
+    tolerance: float
+    """Largest difference of an output, as a share of the largest output."""
+    agreement: float
+    """Smallest share of rows whose largest score is in the same place."""
+    max_drop: float | None
+    """Largest drop of the metric; None where it is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +101,12 @@ class Proof:
     """The first layer that departs, where the largest difference is not right and the engine tells."""
     changed: list[str] = field(default_factory=list)
     """Files that are not those of the card."""
-    other_classes: list[str] = field(default_factory=list)
-    """Names of the classes on the card, where they are not those of the task."""
     max_drop: float | None = None
     """Largest drop of the metric that is right, as `metric_drop` has it; None where the drop is not asked for, as in float32."""
     rounds: bool = False
     """Whether the torch model rounds the inputs of layers to 8 bits itself."""
+    other_classes: list[str] = field(default_factory=list)
+    """Names of the classes on the card, where they are not those of the task."""
 
     @property
     def drop(self) -> MetricDrop | None:

@@ -13,12 +13,11 @@ from accel.errors import ConfigError
 from accel.export.card import Card, changed_files
 from accel.export.example import SAMPLES
 from accel.export.pixel_normalisation import PixelNormalisation
-from accel.export.proof.allowance import Allowance
 from accel.export.proof.compared_model import ComparedModel
 from accel.export.proof.departure import Departure
 from accel.export.proof.first_departure import first_departure
 from accel.export.proof.latency import measure_latency
-from accel.export.proof.proof import Latency, Proof
+from accel.export.proof.proof import Allowance, Latency, Proof
 from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed

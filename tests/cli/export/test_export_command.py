@@ -117,6 +117,7 @@ def test_a_file_that_was_tampered_with_is_refused(run: Path, capsys: pytest.Capt
     assert command("export", run, "seconds=0") == 0
     folder = run / "export/onnx"
     assert command("export", run, "--check", folder, "seconds=0") == 0
+    assert accel.export(run, "onnx", seconds=0).hold, "in Python as by the command, with the data of the task"
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}))
     assert command("export", run, "--check", folder, "seconds=0") == 1
