@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO, cast
 
 from accel.cli import torchrun
@@ -13,7 +13,7 @@ from accel.errors import AccelWarning, ConfigError, Interrupted, MovedWarning, T
 from accel.report.terminal import say
 from accel.system.pipes import FailSafeStream, open_missing, survive_broken_pipe
 
-__all__ = ["FAILED", "INTERRUPTED", "MISTYPED", "beside_the_work", "exit_code", "show_warning"]
+__all__ = ["FAILED", "INTERRUPTED", "MISTYPED", "beside_the_work", "exit_code", "prints_aside", "show_warning"]
 
 FAILED, MISTYPED, INTERRUPTED = 1, 2, 130
 
@@ -43,6 +43,18 @@ def beside_the_work() -> None:
     """Let what the command under way prints be beside its work: where it cannot be written, a warning says so."""
     if isinstance(sys.stdout, FailSafeStream):
         sys.stdout.required = False
+
+
+@contextmanager
+def prints_aside(is_asked: bool = True) -> Iterator[TextIO]:
+    """Send what is printed meanwhile, by a model say, to standard error. Give standard output, which a document has to itself.
+
+    Args:
+        is_asked: whether to do so; if not, nothing changes.
+    """
+    out = sys.stdout
+    with redirect_stdout(sys.stderr if is_asked else out):
+        yield out
 
 
 def _code_of(command: Callable[[], int]) -> int:

@@ -24,6 +24,7 @@ from accel.export.export_outcome import ExportOutcome, Status
 from accel.export.export_settings import CALIBRATION_SAMPLES, ExportSettings
 from accel.export.graph_module import GraphModule
 from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.proof.allowance import allowance
 from accel.export.proof.proof import Proof
 from accel.export.proof.prove import model_bytes, prove
 from accel.export.proof.timed_torch import TimedTorch
@@ -87,7 +88,7 @@ class Exporter:
             ConfigError: if they were trained, and the settings want others.
         """
         scales = trained_scales(self.model)
-        variant = self.settings.variant
+        self.rounds, variant = bool(scales), self.settings.variant
         if not scales or variant == "float32":
             return self.model, {}
         if variant != "static":
@@ -129,7 +130,9 @@ class Exporter:
         """Prove the export in a folder, which is left as it is. Raise ConfigError if it is none, or cannot be run."""
         card = Card.read(folder)
         example = self._example(card.batch)
-        proof = self._prove(folder, card, example)
+        expected = self._card(make_target(card.target), example, folder).classes
+        other = card.classes if card.classes != expected else []
+        proof = replace(self._prove(folder, card, example), other_classes=other)
         status: Status = "holds" if proof.holds else "refused"
         return ExportOutcome(card.target, status, "; ".join(proof.problems), proof, folder, card.variant, card.quantisation)
 
@@ -208,7 +211,8 @@ class Exporter:
         if self.timed is None:  # it is compiled once for all targets
             self.timed = TimedTorch(GraphModule(self.model, example).eval())
         settings = self.settings.proof if timed else replace(self.settings.proof, seconds=0)
-        return prove(folder, card, self.reference, self.timed, settings, target_class(card.target).tolerance_of(card.variant))
+        allowed = allowance(settings, target_class(card.target), card.variant, self.rounds)
+        return replace(prove(folder, card, self.reference, self.timed, settings, allowed), rounds=self.rounds)
 
     def _card(self, target: Target, example: Example, folder: Path) -> Card:
         """Return the card of files that were built, without their proof."""

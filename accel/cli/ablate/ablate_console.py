@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.ablate.kept_words import kept_words
 from accel.cli.compose.config_source import ConfigSource
 from accel.cli.doctor.doctor_console import refuse_run_words
+from accel.cli.exit_codes import prints_aside
 from accel.cli.job import command_of
 from accel.diagnose.picture_file import picture_file, write_picture
 from accel.errors import ConfigError, Sentence
@@ -41,9 +42,9 @@ def run_ablation(args: Namespace) -> int:
     config = source.compose(args.words)
     refuse_run_words(config, "an ablation")
     together, picture = groups(args.together), picture_file(args.picture, "ablation.svg")
-    stream = sys.stderr if args.json else sys.stdout
     try:
-        ablation = _measure(config, args, together, lambda line: say(line, file=stream, flush=True))
+        with prints_aside(args.json):
+            ablation = _measure(config, args, together, lambda line: say(line, flush=True))
     except Sentence:
         raise
     except Exception as error:  # of the user's code

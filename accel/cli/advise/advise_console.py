@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from accel.cli.compose.config_source import ConfigSource
 from accel.cli.doctor.doctor_console import announced, refuse_run_words
+from accel.cli.exit_codes import prints_aside
 from accel.cli.job import command_of
 from accel.diagnose.advice_page import show
 from accel.diagnose.picture_file import picture_file, write_picture
@@ -35,9 +36,9 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     command = command_of(config.overrides, source)
     from accel.diagnose.advise import advise_run
 
-    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
-        with announced() as announce:
+        with prints_aside(args.json), announced() as announce:
+            trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
             advice = advise_run(trainer, inference=args.inference, seconds=args.seconds, say=announce)
     except (Sentence, Interrupted):
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -39,7 +38,7 @@ def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[s
     Raises:
         ConfigError: if the file cannot be written.
     """
-    source, stream = ConfigSource.of(args), sys.stderr if args.json else sys.stdout
+    source = ConfigSource.of(args)
     is_first = torchrun.rank() == 0
 
     def make(more: Overrides) -> Callable[[], Any]:
@@ -48,7 +47,7 @@ def apply_and_write(diagnosis: Diagnosis, args: Namespace, overrides: Sequence[s
 
     def report(line: str) -> None:
         if is_first:
-            say(line, file=stream, flush=True)
+            say(line, flush=True)
 
     report("")
     diagnosis.applied = applied = apply_remedies(diagnosis.remedies, make, report)

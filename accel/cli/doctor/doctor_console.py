@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
 from accel.cli.compose.config_source import ConfigSource
+from accel.cli.exit_codes import prints_aside
 from accel.cli.job import command_of
 from accel.errors import ConfigError, Interrupted, Sentence
 from accel.report.diagnosis_page import show
@@ -49,9 +50,10 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
         args.name = DEFAULT_NAME if args.name is None else args.name
         require_new(args.name, source)
     command = command_of(config.overrides, source)
-    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
-        diagnosis, document = _measure(args, config.overrides, trainer)
+        with prints_aside(args.json):
+            trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
+            diagnosis, document = _measure(args, config.overrides, trainer)
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code

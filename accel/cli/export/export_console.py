@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accel.cli.doctor.doctor_console import announced
-from accel.cli.exit_codes import FAILED
+from accel.cli.exit_codes import FAILED, prints_aside
 from accel.cli.export.export_command import KINDS
 from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
 from accel.errors import ConfigError, Sentence
@@ -19,7 +19,7 @@ from accel.export.quantisation.variant import setting_of, variant_of
 from accel.export.run.export_table import export_table, speed_table
 from accel.export.run.sensitivity_table import sensitivity_table
 from accel.export.run.show_outcomes import show_outcomes
-from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
+from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing, require_targets_heed
 from accel.report.record.export_cells import export_lines
 from accel.report.record.export_record import write_outcomes
 from accel.report.terminal import say
@@ -53,13 +53,15 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     folder = folder_of_run(path)
     names = asked_targets(settings.pop("target", None), args.check)
     settings |= checked_variant(settings, args.check)
+    if not args.check:
+        require_targets_heed(names, settings)
     refuse_missing(names, settings.get("python"), variant_of(settings.get("precision"), settings.get("quantize")))
     asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     if "threads" in settings:
         settings["threads"] = typed_threads(settings["threads"])
     try:
-        request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
-        with StopSignals(at_once=True), announced("exporting") as announce:  # what is half written is taken away
+        with prints_aside(args.json), StopSignals(at_once=True), announced("exporting") as announce:  # nothing stays half written
+            request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
             announce("the torch model, evaluated")
             exporter = make_exporter(path, folder, request, settings)
             outcomes = _check(exporter, Path(args.check), announce) if args.check else export_each(exporter, names, announce)
@@ -84,7 +86,7 @@ def asked_targets(text: str | None, check: str | None) -> list[str]:
     """Return the targets that were named; none for a check. Raise ConfigError for one that there is not."""
     if check is not None and text is not None:
         raise ConfigError(f"target={text} has no effect: --check {check} is of the target that its card names; leave it out")
-    return [] if check is not None else named_targets(text or "onnx")
+    return [] if check is not None else named_targets("onnx" if text is None else text)
 
 
 def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str, str]:
@@ -92,17 +94,15 @@ def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str,
     if check is None:
         return {}
     if typed := [name for name in OF_BUILDS if name in settings]:
-        raise ConfigError(
-            f"{typed[0]}={settings[typed[0]]} has no effect: --check {check} is of the numbers that its card names; leave it out"
-        )
+        raise ConfigError(f"{typed[0]}={settings[typed[0]]} has no effect: --check {check} is of files that are made; leave it out")
     from accel.export.card import Card, export_folder
 
     folder = export_folder(Path(check).expanduser())
     return {} if folder is None else dict([setting_of(Card.read(folder).variant).split("=")])
 
 
-OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity")
-"""Settings of how numbers are made, of which a check makes none."""
+OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity", "preprocess", "opset", "fusion")
+"""Settings of how files are made, of which a check makes none."""
 
 
 def typed_threads(text: str) -> list[int]:

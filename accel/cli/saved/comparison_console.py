@@ -15,7 +15,7 @@ from rich.text import Text
 from torch import nn
 
 from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
-from accel.cli.saved.own_words import weights_of_export
+from accel.cli.saved.own_words import pythons_of_exports, weights_of_export
 from accel.export.card import export_folder, run_of_export
 from accel.report.formatting import number
 from accel.report.result import finite
@@ -50,23 +50,25 @@ def compared(paths: Sequence[Path], settings: dict[str, Any], overrides: Sequenc
     asking = replace(asking, work="a comparison, which is made on the CPU", heeded=heeded)
     first = paths[0]
     exported = export_folder(first)
+    pythons = pythons_of_exports([exported, export_folder(paths[1])], settings)
     folder = folder_of_run(first if exported is None else run_of_export(exported))
     request = asked_request(folder, overrides, asking, settings.get("evaluates"))
     source = find_weights(first if exported is None else folder, weights_of_export(exported, settings))
     with ExitStack() as stack:
-        two = stack.enter_context(opened_model(paths[1], settings, torch.device("cpu")))
-        one = None if exported is None else stack.enter_context(opened_export(exported, request.task))
+        two = stack.enter_context(opened_model(paths[1], settings, torch.device("cpu"), pythons[1]))
+        one = None if exported is None else stack.enter_context(opened_export(exported, request.task, pythons[0]))
         return compare_models(request, source, TaskRecord.read(folder), lambda trained: trained if one is None else one, two)
 
 
 @contextmanager
-def opened_model(path: Path, settings: dict[str, Any], device: torch.device) -> Iterator[nn.Module]:
+def opened_model(path: Path, settings: dict[str, Any], device: torch.device, python: str | None) -> Iterator[nn.Module]:
     """Give the model of a run, or of an export, in evaluation mode. Raise ConfigError if there is none.
 
     Args:
         path: a run directory, a file of weights or a checkpoint in it, or an export.
         settings: those that were typed, of which `weights` is heeded by a run.
         device: the device of a run's model.
+        python: the interpreter that has the engine of an export; None for this one.
     """
     from accel.checkpoints.weights.find_weights import find_weights
     from accel.engine.loading.load import load_into, load_task
@@ -77,7 +79,7 @@ def opened_model(path: Path, settings: dict[str, Any], device: torch.device) -> 
         source = find_weights(path, settings.get("weights"))
         yield load_into(source, load_task(path), device)
     else:
-        with opened_export(exported, load_task(run_of_export(exported))) as model:
+        with opened_export(exported, load_task(run_of_export(exported)), python) as model:
             yield model
 
 

@@ -13,12 +13,13 @@ from accel.cli.saved.own_words import own_candidates, require_path, second_path,
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
-KINDS: dict[str, Any] = {"weights": str, "evaluates": str, "out": str}
+KINDS: dict[str, Any] = {"weights": str, "evaluates": str, "out": str, "python": str}
 """The kind of each setting of the command, by name."""
 SETTINGS = (
     ("weights=NAME", "best, last, or the name of a checkpoint; the best if the run keeps one, else the last"),
     ("evaluates=SPLIT", "another split of the task's data, such as test, or several: [val,test]"),
     ("out=FILE", "write the metrics there too, as JSON, with all digits"),
+    ("python=FILE", "an interpreter that has the engine of an export"),
     ("device=, batch_size=, evaluate.batches=, bad_data=", "as in training"),
     ("task.NAME=, plugins.NAME.SETTING=", "other settings of the run, such as task.root=DIR"),
 )

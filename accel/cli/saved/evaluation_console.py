@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from accel.cli import torchrun
+from accel.cli.exit_codes import prints_aside
 from accel.cli.saved.asked_request import AskingCommand, asked_request, folder_of_run
-from accel.cli.saved.own_words import weights_of_export
+from accel.cli.saved.own_words import pythons_of_exports, weights_of_export
 from accel.errors import ConfigError, Sentence
 from accel.export.card import export_folder, run_of_export
 from accel.report.result import finite
@@ -49,7 +50,7 @@ def run_evaluation(
 
     Args:
         paths: the run directory, a file of weights or a checkpoint in it, or an export; of a comparison, two of them.
-        settings: `weights`, `evaluates` and `out`, as far as they were typed.
+        settings: `weights`, `evaluates`, `python` and `out`, as far as they were typed.
         overrides: overrides of the run's configuration.
         is_json: whether one JSON document is printed, and nothing else.
 
@@ -59,7 +60,8 @@ def run_evaluation(
     folders = [folder_of_run(path if (exported := export_folder(path)) is None else run_of_export(exported)) for path in paths]
     file = _output_file(settings["out"], folders) if "out" in settings else None
     try:
-        show, document = (_compared if len(paths) > 1 else _evaluated)(paths, settings, overrides)
+        with prints_aside(is_json):
+            show, document = (_compared if len(paths) > 1 else _evaluated)(paths, settings, overrides)
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -87,7 +89,7 @@ def _evaluated(
     from accel.checkpoints.weights.find_weights import find_weights
 
     source = find_weights(path if exported is None else folder, weights_of_export(exported, settings))
-    evaluation = _evaluate(request, folder, source, exported)
+    evaluation = _evaluate(request, folder, source, exported, *pythons_of_exports([exported], settings))
     return lambda: _print(evaluation, path, source), _document(evaluation, folder, source)
 
 
@@ -101,7 +103,9 @@ def _compared(
     return lambda: print_comparison(paths, comparison), comparison_document(paths, comparison)
 
 
-def _evaluate(request: RunRequest, folder: Path, source: FoundWeights, exported: Path | None) -> Evaluation:
+def _evaluate(
+    request: RunRequest, folder: Path, source: FoundWeights, exported: Path | None, python: str | None
+) -> Evaluation:  # fmt: skip
     from accel.engine.loading.evaluate_saved import evaluate_saved
     from accel.engine.loading.task_record import TaskRecord
 
@@ -111,7 +115,7 @@ def _evaluate(request: RunRequest, folder: Path, source: FoundWeights, exported:
     from accel.export.proof.plain_request import plain_request
     from accel.export.runtime.open_export import opened_export
 
-    with opened_export(exported, request.task) as model:
+    with opened_export(exported, request.task, python) as model:
         return evaluate_saved(plain_request(request), source, record, lambda trained: model)
 
 

@@ -11,11 +11,13 @@ from accel.cli.completion.override_candidates import kind_values
 from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
+from accel.export.all_targets import target_class
 from accel.export.card import Card
 from accel.system.disk_errors import nearest_beside, readable
+from accel.system.machine import importable
 from accel.values import check_value
 
-__all__ = ["check_words", "own_candidates", "require_path", "second_path", "split_words", "weights_of_export"]
+__all__ = ["check_words", "own_candidates", "pythons_of_exports", "require_path", "second_path", "split_words", "weights_of_export"]
 
 
 def split_words(words: Sequence[str], kinds: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -92,6 +94,26 @@ def weights_of_export(exported: Path | None, settings: Mapping[str, Any]) -> str
     return which if which in ("best", "last") else None
 
 
+def pythons_of_exports(exports: Sequence[Path | None], settings: Mapping[str, Any]) -> list[str | None]:
+    """Return the interpreter of the engine of each export: of two, `python` is for those whose engine is not installed here.
+
+    Args:
+        exports: the folder of each; None for a run.
+        settings: those that were typed.
+
+    Raises:
+        ConfigError: if an interpreter is named, and none is an export.
+    """
+    python = settings.get("python")
+    if python is None:
+        return [None] * len(exports)
+    if not any(exports):
+        raise ConfigError(f"python={python} has no effect: it is the interpreter of an export's engine, and no export is named")
+    engines = [() if folder is None else target_class(Card.read(folder).target).runs_with for folder in exports]
+    apart = [not all(map(importable, engine)) for engine in engines]
+    return [python if folder and (here or not any(apart)) else None for folder, here in zip(exports, apart, strict=True)]
+
+
 def own_candidates(kinds: Mapping[str, Any], word: str) -> list[Row]:
     """Return the settings of a command that a word may become, with their values once the name is typed."""
     name, equals, value = word.partition("=")
@@ -100,5 +122,5 @@ def own_candidates(kinds: Mapping[str, Any], word: str) -> list[Row]:
     if name not in kinds:
         return []
     values = [("best", ""), ("last", "")] if name == "weights" else kind_values(kinds[name])
-    values = path_candidates(value) if name == "out" else values
+    values = path_candidates(value) if name in ("out", "python") else values
     return [(f"{name}={candidate}", about) for candidate, about in values]

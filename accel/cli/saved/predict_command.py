@@ -17,7 +17,7 @@ from accel.values import Count
 __all__ = ["KINDS", "USAGE", "Format", "complete_words", "main"]
 
 Format = Literal["table", "jsonl", "csv"]
-KINDS: dict[str, Any] = {"format": Format, "top": Count, "weights": str, "batch_size": Count, "device": str}
+KINDS: dict[str, Any] = {"format": Format, "top": Count, "weights": str, "batch_size": Count, "device": str, "python": str}
 """The kind of each setting of the command, by name."""
 SETTINGS = (
     ("format=table", "table, jsonl (an object a line) or csv"),
@@ -25,6 +25,7 @@ SETTINGS = (
     ("weights=NAME", "best, last, or the name of a checkpoint; the best if the run keeps one, else the last"),
     ("batch_size=32", "files that are predicted together; names from - are answered as often"),
     ("device=auto", "auto, cpu, cuda, or one device such as cuda:1"),
+    ("python=FILE", "an interpreter that has the engine of an export"),
 )
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from accel.checkpoints.weights.find_weights import find_weights
-from accel.cli.exit_codes import FAILED
+from accel.cli.exit_codes import FAILED, prints_aside
 from accel.cli.saved.comparison_console import opened_model
 from accel.cli.saved.input_files import input_names
+from accel.cli.saved.own_words import pythons_of_exports
 from accel.cli.saved.paired_rows import PairedRows
 from accel.cli.saved.prediction_table import PredictionTable
 from accel.device.cuda.run_device import choose_device
@@ -56,19 +57,21 @@ def run_predictions(paths: Sequence[Path], settings: dict[str, Any], words: Sequ
         sys.path.insert(0, str(Path.cwd()))
     task = load_task(paths[0] if exports[0] is None else run_of_export(exports[0]))
     names = input_names(words, task.suffixes)
+    pythons = pythons_of_exports(exports, settings)
     try:
         with ExitStack() as cleanup:
+            out = cleanup.enter_context(prints_aside())
             predictors = []
-            for path, exported in zip(paths, exports, strict=True):
+            for path, exported, python in zip(paths, exports, pythons, strict=True):
                 own = torch.device("cpu") if exported is not None else device
-                model = cleanup.enter_context(opened_model(path, settings, own))
+                model = cleanup.enter_context(opened_model(path, settings, own, python))
                 predictors.append(Predictor(task, model, own, settings.get("top")))
             table = PredictionTable(settings.get("format", "table"))
             size = settings.get("batch_size", BATCH)
             if len(predictors) == 1:
-                return predict_files(predictors[0], names, size, table)
+                return predict_files(predictors[0], names, size, table, out)
             pair = PairedRows(*predictors)
-            code = predict_files(pair, names, size, table)
+            code = predict_files(pair, names, size, table, out)
             say(pair.line(), file=sys.stderr)
             return code
     except Sentence:
@@ -81,7 +84,7 @@ def run_predictions(paths: Sequence[Path], settings: dict[str, Any], words: Sequ
 
 
 def predict_files(
-    predictor: Predictor | PairedRows, names: Iterator[str | BadSample], size: int, table: PredictionTable
+    predictor: Predictor | PairedRows, names: Iterator[str | BadSample], size: int, table: PredictionTable, out: TextIO
 ) -> int:  # fmt: skip
     """Predict files in batches, in order, and print them; return the exit code. It ends when nobody reads the output any more."""
     code = 0
@@ -96,8 +99,8 @@ def predict_files(
         if samples:
             rows = predictor.rows(list(samples.values()))
             text = table.text([{"file": batch[place], **row} for place, row in zip(samples, rows, strict=True)])
-            say(text, end="", flush=True)
-        if getattr(sys.stdout, "reader_gone", False):
+            say(text, end="", file=out, flush=True)
+        if getattr(out, "reader_gone", False):
             break
     return code
 

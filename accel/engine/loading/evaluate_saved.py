@@ -15,6 +15,7 @@ from accel.checkpoints.identity import versions
 from accel.checkpoints.weights.find_weights import FoundWeights
 from accel.checkpoints.weights.rebuilt_model import rebuild
 from accel.checkpoints.weights.saved_weights import SavedWeights, put_back, put_weights, read_weights
+from accel.data.batches.base import Batches
 from accel.engine.build import build
 from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.finish import bad_sample_section
@@ -66,7 +67,7 @@ class Evaluation:
     split: str
     """The name of the evaluated data; empty for several sets."""
     samples: dict[str, int | None]
-    """The number of samples of each set; None where the data does not tell."""
+    """The number of samples of each set that were evaluated; None where the data does not tell."""
     remarks: list[str] = field(default_factory=list)
     """Sentences on samples that could not be read, and on what may differ from the run's own evaluation."""
 
@@ -112,8 +113,15 @@ def evaluate_saved(
             metrics = evaluate(run, run.evaluations.metrics, run.evaluations.batches)
         if signals.requested is not None:
             raise Interrupted(signals.name)
-        samples = {split: batches.samples for split, batches in run.held_out_sets.items()}
+        samples = {split: _evaluated(batches, run.evaluations.batches) for split, batches in run.held_out_sets.items()}
         return Evaluation(metrics, run.evaluation_split, samples, _remarks(run, source))
+
+
+def _evaluated(batches: Batches, limit: int | None) -> int | None:
+    """Return how many samples of a set are evaluated, of `limit` batches of each rank; None where the data does not tell."""
+    if limit is None or (batches.count is not None and batches.count <= limit):
+        return batches.samples
+    return limit * batches.batch_size * batches.share.ranks or None
 
 
 def _finished(saved: SavedWeights, model: nn.Module) -> nn.Module:

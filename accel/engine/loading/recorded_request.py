@@ -39,7 +39,7 @@ def recorded_request(run: Path, fix: str, kind: type[Any] | None = None) -> RunR
         raise ConfigError(f"{run} has no task.json, which says what its task is, so it is no run directory, or of an earlier accel")
     if kind is None and record.task == GIVEN:
         raise ConfigError(f"the run in {run} was given its model in Python; {fix}")
-    task: Any = record.make(kind, fix)
+    task: Any = record.make(kind, fix, has_data=True)
     request: RunRequest = task._request()
     plan = _plan(run)
     settings = {name: plan["settings"][typed_name(name)] for name in KEPT if typed_name(name) in plan["settings"]}

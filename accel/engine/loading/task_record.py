@@ -87,12 +87,13 @@ class TaskRecord:
         words = [f"{listed(ones, 3)} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
         raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
 
-    def make(self, kind: type[Any] | None = None, fix: str = "") -> Task:
-        """Return the task, made again without its data.
+    def make(self, kind: type[Any] | None = None, fix: str = "", has_data: bool = False) -> Task:
+        """Return the task, made again.
 
         Args:
             kind: its class; None to import it by its name.
             fix: what to do if it cannot be made, the end of a sentence; empty for what `accel.load` takes.
+            has_data: whether it opens its data; if not, it takes what it was told by it from this record.
 
         Raises:
             ConfigError: if there is no such class, or it cannot be called with the arguments of the run.
@@ -107,7 +108,7 @@ class TaskRecord:
             raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}); {fix}") from None
         make: Any = kind.__new__
         task = make(kind, **self.arguments)
-        task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
+        task.saved_metadata = None if has_data else self.metadata  # before __init__, which may ask for it in place of the data
         task.__init__(**self.arguments)
         if not isinstance(task, Task):
             raise ConfigError(f"{self.task} is not a subclass of accel.Trainer")

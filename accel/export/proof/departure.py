@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 __all__ = ["INPUT", "Departure"]
 
@@ -24,7 +25,9 @@ class Departure:
     @property
     def sentence(self) -> str:
         """The same in words, a clause."""
-        by = f"by {self.share:.2g} of its largest output"
+        by = (
+            f"by {self.share:.2g} of its largest output" if isfinite(self.share) else "by its shape, or numbers that are not finite"
+        )
         if self.operator == INPUT:
             return f"what the file is given departs already, {by}: its normalisation is another"
         if not self.layer:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from accel.export.proof.departure import Departure
 from accel.export.proof.metric_drop import MetricDrop, metric_drop
 
-__all__ = ["Latency", "Proof", "Spread", "TorchTime"]
+__all__ = ["Allowance", "Latency", "Proof", "Spread", "TorchTime"]
+
+
+class Allowance(NamedTuple):
+    """The figures with which an export is right."""
+
+    tolerance: float
+    """Largest difference of an output, as a share of the largest output."""
+    agreement: float
+    """Smallest share of rows whose largest score is in the same place."""
+    max_drop: float | None
+    """Largest drop of the metric; None where it is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,10 @@ class Proof:
     """Files that are not those of the card."""
     max_drop: float | None = None
     """Largest drop of the metric that is right, as `metric_drop` has it; None where the drop is not asked for, as in float32."""
+    rounds: bool = False
+    """Whether the torch model rounds the inputs of layers to 8 bits itself."""
+    other_classes: list[str] = field(default_factory=list)
+    """Names of the classes on the card, where they are not those of the task."""
 
     @property
     def drop(self) -> MetricDrop | None:
@@ -102,6 +117,9 @@ class Proof:
     def problems(self) -> list[str]:
         """Why it does not hold, a clause with the figure each; none if it does."""
         problems = [f"{name} is not the file of card.json (another sha256)" for name in self.changed]
+        if self.other_classes:
+            named = ", ".join(self.other_classes[:3]) + ", ..." * (len(self.other_classes) > 3)
+            problems.append(f"the classes of card.json ({named}) are not those of the task, in their order")
         if not self.share <= self.tolerance:
             allowed = f"{self.tolerance:g} is allowed"
             where = "" if self.departure is None else f"; {self.departure.sentence}"

@@ -17,7 +17,7 @@ from accel.export.proof.compared_model import ComparedModel
 from accel.export.proof.departure import Departure
 from accel.export.proof.first_departure import first_departure
 from accel.export.proof.latency import measure_latency
-from accel.export.proof.proof import Latency, Proof
+from accel.export.proof.proof import Allowance, Latency, Proof
 from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
 from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed
@@ -64,7 +64,7 @@ class ProofSettings:
 
 
 def prove(
-    folder: Path, card: Card, reference: TorchReference, timed: TimedTorch, settings: ProofSettings, tolerance: float
+    folder: Path, card: Card, reference: TorchReference, timed: TimedTorch, settings: ProofSettings, allowed: Allowance
 ) -> Proof:  # fmt: skip
     """Return the proof of an export. Every figure is taken from files that were loaded anew.
 
@@ -74,13 +74,12 @@ def prove(
         reference: the torch model.
         timed: what was exported, which takes the inputs in order, to be timed.
         settings: how.
-        tolerance: of the target, where the settings have none.
+        allowed: how far the export may differ.
 
     Raises:
         ConfigError: if the engine is not installed, or does not run the files.
     """
     normalisation = PixelNormalisation.of(reference.request.task.normalisation)
-    tolerance = tolerance if settings.tolerance is None else settings.tolerance
     first, *others = settings.thread_counts
     compared: list[ComparedModel] = []
     latency: list[Latency] = []
@@ -96,7 +95,8 @@ def prove(
             latency += _latency(timed, exported, reference.call.inputs, settings, first)
             memory = process.run(exported.feed(_first(reference.call.inputs, card.batch or 1))).memory
             card.versions |= process.versions
-            departure = None if compared[0].differences.share <= tolerance else _departure(reference, compared[0], tolerance)
+            holds = compared[0].differences.share <= allowed.tolerance
+            departure = None if holds else _departure(reference, compared[0], allowed.tolerance)
         for threads in others if settings.seconds else []:  # a process has the threads that it was started with
             with RuntimeProcess(card.target, folder, threads, settings.python, card.variant, settings.time_limit) as process:
                 latency += _latency(timed, ExportedModel(card, process, normalisation), reference.call.inputs, settings, threads)
@@ -106,18 +106,11 @@ def prove(
     counts = [count for count in evaluation.samples.values() if count is not None]
     return Proof(
         split, sum(counts) if counts else None, known.largest, known.share, known.mean, known.place, known.agreement,
-        reference.evaluation.metrics, evaluation.metrics, tolerance, least_agreement(settings, card),
+        reference.evaluation.metrics, evaluation.metrics, allowed.tolerance, allowed.agreement,
         sum(facts["bytes"] for facts in card.files.values()), model_bytes(reference.model), memory, latency,
         timed.failure if latency and settings.compiled else "", departure, changed_files(folder, card.files),
-        None if card.variant == "float32" else settings.max_drop,
+        allowed.max_drop,
     )  # fmt: skip
-
-
-def least_agreement(settings: ProofSettings, card: Card) -> float:
-    """Return the smallest agreement that is right for the variant of a card."""
-    if settings.agreement is not None:
-        return settings.agreement
-    return 1.0 if card.variant == "float32" else 0.0
 
 
 def _latency(

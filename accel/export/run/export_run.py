@@ -17,7 +17,7 @@ from accel.export.run.exports import Exports
 from accel.export.run.given_settings import given_settings
 from accel.export.run.run_source import run_source
 from accel.export.run.show_outcomes import show_outcomes
-from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing
+from accel.export.run.targets_in_turn import export_each, named_targets, refuse_missing, require_targets_heed
 from accel.report.record.export_record import write_outcomes
 from accel.system.stop_signals import StopSignals
 
@@ -66,6 +66,7 @@ def export_run(
         if not (isinstance(target, Sequence) and target and all(isinstance(name, str) for name in target)):
             raise ConfigError(f"target must be the name of a target, or several, such as ['pt2', 'onnx'], not {describe(target)}")
         names = named_targets(",".join(target))
+    require_targets_heed(names, settings)
     refuse_missing(names, made.proof.python, made.variant)
     with StopSignals(at_once=True), run_source(run, weights, task, model, evaluates) as source:
         say("the torch model, evaluated")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
 from accel.export.all_targets import TARGETS, target_class
@@ -13,7 +14,7 @@ if TYPE_CHECKING:  # names are refused before torch is imported
     from accel.export.export_outcome import ExportOutcome
     from accel.export.exporter import Exporter
 
-__all__ = ["export_each", "named_targets", "refuse_missing"]
+__all__ = ["export_each", "named_targets", "refuse_missing", "require_targets_heed"]
 
 
 def named_targets(text: str) -> list[str]:
@@ -31,6 +32,25 @@ def refuse_missing(names: Sequence[str], python: str | None, variant: Variant) -
     missing = [sentence for kind in map(target_class, names) if (sentence := kind.unable(variant) or kind.missing(python))]
     if missing and len(missing) == len(names):
         raise ConfigError(missing[0])
+
+
+def require_targets_heed(names: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a setting of builds that none of some targets has.
+
+    Args:
+        names: the targets.
+        settings: those of the export that were given, by name.
+    """
+    for setting in OF_TARGETS:
+        value = settings.get(setting)
+        heeding = [name for name in TARGETS if setting in {one.name for one in fields(target_class(name))}]
+        if value is not None and not set(heeding) & set(names):
+            by = " or ".join(heeding)
+            raise ConfigError(f"{setting}={str(value).lower()} has no effect: only target={by} heeds it; leave it out")
+
+
+OF_TARGETS = ("opset", "fusion")
+"""Settings that a target heeds if it has a field of the name."""
 
 
 def export_each(exporter: Exporter, names: Sequence[str], announce: Callable[[str], None]) -> list[ExportOutcome]:

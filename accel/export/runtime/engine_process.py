@@ -122,7 +122,8 @@ class EngineProcess:
 
     def _missing(self, package: str) -> str:
         """Return the sentence on a package that is not there."""
-        extra = target_class(self.target).extra
-        advice = f"pip install 'accel-train[{extra}]'" if extra else "install it"
-        there = f" with python={self.python}" if self.python else ""
+        kind = target_class(self.target)
+        advice = f"pip install 'accel-train[{kind.extra}]'" if kind.extra else "install it"
+        apart = " in an environment of its own, named by python=FILE" if kind.lives_apart else ""
+        there = f" with python={self.python}" if self.python else apart
         return f"target={self.target} needs the package {package}, which is not there: {advice}{there}"

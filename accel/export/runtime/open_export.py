@@ -20,12 +20,13 @@ __all__ = ["opened_export"]
 
 
 @contextmanager
-def opened_export(folder: Path, task: Task) -> Iterator[ExportedModel]:
+def opened_export(folder: Path, task: Task, python: str | None = None) -> Iterator[ExportedModel]:
     """Yield a module that computes by the files of an export, as long as the block lasts.
 
     Args:
         folder: the export.
         task: the task of its run.
+        python: the interpreter that has its engine; None for this one.
 
     Raises:
         ConfigError: if the files are not those of the card, or their engine is not installed or does not load them.
@@ -34,7 +35,7 @@ def opened_export(folder: Path, task: Task) -> Iterator[ExportedModel]:
     if changed := changed_files(folder, card.files):
         raise ConfigError(f"{folder}: {changed[0]} is not the file of its card (another sha256); export the run again")
     try:
-        with RuntimeProcess(card.target, folder, torch.get_num_threads(), variant=card.variant) as process:
+        with RuntimeProcess(card.target, folder, torch.get_num_threads(), python, card.variant) as process:
             model = ExportedModel(card, process, PixelNormalisation.of(task.normalisation))
             model.eval()
             yield model

@@ -86,6 +86,8 @@ def _sizes(proven: Sequence[Outcome]) -> ExportPanel:
     name = shown_metric(proofs[0]["metrics"])
 
     def draw_sizes(panel: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         largest = max(proof["bytes"] for proof in proofs)
         for place, proof in enumerate(proofs):
             metric = proof["export_metrics"].get(name)
@@ -93,6 +95,7 @@ def _sizes(proven: Sequence[Outcome]) -> ExportPanel:
             panel.barh(place, proof["bytes"], color=PALETTE_COLOURS[2], height=0.6)
             panel.text(proof["bytes"] + 0.02 * largest, place, text, va="center", fontsize=8, color=INK)
         panel.set_xlim(0, 1.6 * largest)
+        panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(lambda value, _: size(value) if value <= 1.05 * largest else "")
 
     return ExportPanel(f"size, and {name.replace('_', ' ')}" if name else "size", [one["target"] for one in proven], [], draw_sizes)

@@ -74,6 +74,11 @@ def export_lines(outcomes: Sequence[Outcome]) -> list[str]:
         for one in outcomes
         if (line := quantisation_line(one.get("quantisation", {})))
     ]
+    lines += [
+        f"{one['target']}: floats that are rounded to the 8 bits of qat, as in training; quantize=static writes its integers"
+        for one in outcomes
+        if (one.get("proof") or {}).get("rounds") and one.get("variant") == "float32"
+    ]
     if proofs:
         samples = "" if proofs[0]["samples"] is None else f"{proofs[0]['samples']:,} samples of "
         name = shown_metric(proofs[0]["metrics"])

@@ -100,6 +100,14 @@ def test_an_export_stands_for_the_run_in_evaluate_and_predict(run: Path, capsys:
         assert one["probability"] == pytest.approx(two["probability"], rel=1e-4)
     assert command("predict", folder, *words, "device=cpu") == 2
     assert "device has no effect" in capsys.readouterr().err
+    for words in (["evaluate", folder], ["evaluate", run, folder], ["predict", folder, run.parent / "data/test"]):
+        assert command(*words, f"python={sys.executable}") == 0
+        capsys.readouterr()
+        assert command(*words, "python=nowhere/python") == 2
+        assert "python=nowhere/python: it cannot be started" in capsys.readouterr().err
+    for words in (["evaluate", run], ["evaluate", run, run], ["predict", run, run.parent / "data/test"]):
+        assert command(*words, f"python={sys.executable}") == 2
+        assert "has no effect: it is the interpreter of an export's engine, and no export is named" in capsys.readouterr().err
     assert command("evaluate", folder, "weights=last") == 2
     assert "weights=last has no effect" in capsys.readouterr().err
 
@@ -110,6 +118,12 @@ def test_a_file_that_was_tampered_with_is_refused(run: Path, capsys: pytest.Capt
     assert command("export", run, "seconds=0") == 0
     folder = run / "export/onnx"
     assert command("export", run, "--check", folder, "seconds=0") == 0
+    assert accel.export(run, "onnx", seconds=0).hold, "in Python as by the command, with the data of the task"
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}))
+    assert command("export", run, "--check", folder, "seconds=0") == 1
+    assert "the classes of card.json (dog, cat) are not those of the task, in their order" in capsys.readouterr().out
+    (folder / "card.json").write_text(json.dumps(card))
     model = onnx.load(folder / "model.onnx")
     weights = max(model.graph.initializer, key=lambda one: len(one.raw_data))
     weights.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(weights), weights.name))
@@ -168,6 +182,13 @@ def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path
     skip_missing("onnx")
     for opset in (7, 99):
         assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
+    heeded = "heeds it; leave it out"
+    assert refused(run, "target=[pt2,ncnn]", "opset=18").startswith("opset=18 has no effect: only target=onnx or ort or ")
+    assert refused(run, "target=pt2", "fusion=false") == f"fusion=false has no effect: only target=tvm {heeded}"
+    with pytest.raises(accel.ConfigError, match=r"fusion=true has no effect: only target=tvm"):
+        accel.export(run, fusion=True)
+    for word in ("opset=18", "fusion=true", "preprocess=true"):
+        assert refused(run, "--check", run, word).endswith(f"has no effect: --check {run} is of files that are made; leave it out")
     assert refused(run, "dynamic=batches").startswith("dynamic must be")
     assert refused(run, "preprocess=yes").startswith("preprocess must be")
     for threads in ("0", "[1,two]", "[]", "1.5"):

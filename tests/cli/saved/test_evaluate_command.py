@@ -68,6 +68,8 @@ def test_other_data_and_other_settings(run: Path, tmp_path: Path) -> None:
     assert both["metrics"]["test/accuracy"] != row["accuracy"]
     shifted = evaluated(run, "weights=last", "task.shift=3", "evaluate.batches=3", "batch_size=7", out=out)
     assert shifted["metrics"]["accuracy"] != row["accuracy"]
+    assert shifted["samples"] == {"val": 21}, "what was evaluated, and not what there is"
+    assert evaluated(run, "evaluate.batches=10", "batch_size=7", out=out)["samples"] == {"val": 64}
     without = evaluated(run, "weights=last", "~plugins.ema", out=out)
     assert without["metrics"] == row, "the weights are those of the average all the same"
 

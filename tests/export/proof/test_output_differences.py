@@ -7,6 +7,7 @@ from math import inf, nan
 import pytest
 import torch
 
+from accel.export.proof.departure import INPUT, Departure
 from accel.export.proof.output_differences import OutputDifferences
 from accel.export.proof.proof import Proof
 
@@ -55,3 +56,12 @@ def test_a_proof_says_what_it_misses() -> None:
     assert proof(agreement=0.8).problems == ["the top class agrees in 80.00 %, and 90 % is asked for"]
     assert proof(changed=["model.onnx"]).problems == ["model.onnx is not the file of card.json (another sha256)"]
     assert proof(share=inf).as_dict()["share"] is None
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.25, "by 0.25 of its largest output"), (inf, "by its shape, or numbers that are not finite")]
+)
+def test_a_departure_is_named_in_words(share: float, words: str) -> None:
+    assert Departure("stem", "conv2d", share).sentence == f"the first layer that departs is stem (conv2d), {words}"
+    assert words in Departure("", "addcmul", share).sentence
+    assert words in Departure("", INPUT, share).sentence
