@@ -184,6 +184,7 @@ def test_its_own_evaluation_sees_the_average_and_changes_nothing() -> None:
         with torch.no_grad(), run.weights() as model:
             seen.append(model.training or all(map(torch.equal, before, model.parameters())))
             model(torch.ones(2, 6))
+        run.model.eval()  # and forgets to put it back
 
     train(toy([*SETS["all"](), spy]), evaluate)
     assert seen
