@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accel import errors as errors
     from accel import optim as optim
     from accel import parts as parts
+    from accel import pieces as pieces
     from accel import plugins as plugins
     from accel import system as system
     from accel import tasks as tasks
@@ -61,7 +62,20 @@ LAZY_MODULES = {
     "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
-PUBLIC_MODULES = ("data", "diagnose", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
+PUBLIC_MODULES = (
+    "data",
+    "diagnose",
+    "errors",
+    "optim",
+    "parts",
+    "pieces",
+    "plugins",
+    "system",
+    "tasks",
+    "testing",
+    "trainer",
+    "values",
+)
 """Public modules and packages, imported when one is first asked for: `import accel; accel.optim.LAMB`."""
 CALLABLE_PACKAGES = ("export", "report")
 """Packages that are called as functions of their names (`accel.system.calls.callable_package`)."""

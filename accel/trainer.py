@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike
 from time import perf_counter
 from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from accel.checkpoints.code import task_code
 from accel.checkpoints.identity import arguments
@@ -25,7 +25,7 @@ from accel.engine.sandbox import make_trials
 from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
-from accel.parts import Part
+from accel.parts import Part, Window
 from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.result import Result
 from accel.schema.settings import Settings
@@ -34,7 +34,7 @@ from accel.system.calls.call_arguments import with_checked_method_arguments
 from accel.system.clock import CHECKPOINT, DATA, OTHER
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "loop", "running"]
 
 
 class Trainer(Task):
@@ -145,64 +145,10 @@ class Trainer(Task):
         check_trainer(self, "fit")
         if (generations := Generations.of(self)) is not None:  # several trainings, each taught by the one before
             return generations.fit()
-        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
-            run = build(self._request(), cleanup, signals)
-            try:
-                with run.parts.parallel.share_errors(lambda: signals.requested is not None):
-                    run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
-                    try_evaluation(run, self.settings.checkpoint_best)
-                    make_trials(run)  # undone to the last bit, and seen by no watch
-                    run.begin()
-                    return self._loop(run)
-            except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
-                run.discard()
-                raise
-
-    def _loop(self, run: TrainingRun) -> Result:
-        progress, lap = run.progress, run.clock.lap
-        schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
-        loss: Tensor | None = None
-        run.train_mode()
-        run.catch_up()
-        for epoch in run.epochs_left():
-            for window in run.windows(epoch, start=progress.batch):
-                lap(DATA)
-                schedule.apply(progress.step)  # a pure function of the step
-                loss = update(window)
-                progress.step += 1
-                progress.batch += window.batches
-                progress.samples += window.samples
-                for watch in run.watches:
-                    watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
-                if progress.step >= pace.next:
-                    pace.close_block(progress.step, progress.samples, epoch)
-                    run.parts.backend.check_machine(progress.step)
-                lap(OTHER)
-                if run.evaluations.due(run):
-                    run.evaluations.evaluate(run)
-                if run.saver.due(progress):
-                    run.saver.save(progress, loss)
-                    lap(CHECKPOINT)
-                run.stop_if_requested(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
-            if run.ended_within_epoch:
-                break
-            if progress.batch == 0:
-                raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
-            consumed = replace(progress)
-            progress.epoch, progress.batch = epoch + 1, 0
-            run.parts.average.end_epoch()
-            lap(DATA)
-            if run.evaluations.epoch_due(run):
-                run.evaluations.evaluate(run, consumed)
-            if epoch + 1 < run.epochs:
-                follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
-            if run.saver.epoch_due(progress):
-                run.saver.save(progress, loss)
-                lap(CHECKPOINT)
-            run.stop_if_requested(progress)
-        run.evaluations.evaluate(run)  # where the run ends otherwise than planned
-        run.saver.save(progress, loss)
-        return finish(run, loss)
+        with running(self._request()) as run:
+            for window in loop(run):
+                run.last_loss = run.parts.update(window)
+            return finish(run, run.last_loss)
 
     def _request(self) -> RunRequest:
         return RunRequest(
@@ -213,6 +159,77 @@ class Trainer(Task):
             watches=self.watch, objectives=self.objectives, evaluation_split=self.evaluates, skipped=self.skipped,
             bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
+
+
+@contextmanager
+def running(request: RunRequest) -> Iterator[TrainingRun]:
+    """Give a run that is ready for its loop, and close it at the end, however it ends. Signals are heard meanwhile.
+
+    Raises:
+        ConfigError: if something that was asked for cannot work; a run directory that was made for the run is gone again.
+    """
+    with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
+        run = build(request, cleanup, signals)
+        try:
+            with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+                run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                try_evaluation(run, request.settings.checkpoint_best)
+                make_trials(run)  # undone to the last bit, and seen by no watch
+                run.begin()
+                yield run
+        except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
+            run.discard()
+            raise
+
+
+def loop(run: TrainingRun) -> Iterator[Window]:
+    """Yield each window of the run, for an update that leaves its mean loss in `run.last_loss`; do whatever else is due.
+
+    It is the loop of `fit` and that of `accel.pieces`: they differ in who makes the update.
+    """
+    progress, lap = run.progress, run.clock.lap
+    schedule, pace = run.parts.schedule, run.pace_meter
+    run.train_mode()
+    run.catch_up()
+    for epoch in run.epochs_left():
+        for window in run.windows(epoch, start=progress.batch):
+            lap(DATA)
+            schedule.apply(progress.step)  # a pure function of the step
+            yield window  # the update
+            assert run.last_loss is not None
+            progress.step += 1
+            progress.batch += window.batches
+            progress.samples += window.samples
+            for watch in run.watches:
+                watch.after(progress.step, run.last_loss)  # a tensor: reading it is the watch's cost
+            if progress.step >= pace.next:
+                pace.close_block(progress.step, progress.samples, epoch)
+                run.parts.backend.check_machine(progress.step)
+            lap(OTHER)
+            if run.evaluations.due(run):
+                run.evaluations.evaluate(run)
+            if run.saver.due(progress):
+                run.saver.save(progress, run.last_loss)
+                lap(CHECKPOINT)
+            run.stop_if_requested(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
+        if run.ended_within_epoch:
+            break
+        if progress.batch == 0:
+            raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
+        consumed = replace(progress)
+        progress.epoch, progress.batch = epoch + 1, 0
+        run.parts.average.end_epoch()
+        lap(DATA)
+        if run.evaluations.epoch_due(run):
+            run.evaluations.evaluate(run, consumed)
+        if epoch + 1 < run.epochs:
+            follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
+        if run.saver.epoch_due(progress):
+            run.saver.save(progress, run.last_loss)
+            lap(CHECKPOINT)
+        run.stop_if_requested(progress)
+    run.evaluations.evaluate(run)  # where the run ends otherwise than planned
+    run.saver.save(progress, run.last_loss)
 
 
 def _text(path: Any) -> Any:

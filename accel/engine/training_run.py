@@ -70,6 +70,8 @@ class TrainingRun(Run):
     """When the run ends."""
     freezing: Freezing = field(default_factory=Freezing)
     """Which parameters are not trained, and until when."""
+    last_loss: Tensor | None = None
+    """Mean loss of the last update, 0-dim on the device; None until this process has made one."""
     ended_within_epoch: bool = False
     """Whether the last update was one within an epoch, which is not done."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from accel.errors import ConfigError
 from accel.optim.memory_layout import copy_aliased
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["GradientObservers", "Grads", "not_finite"]
+__all__ = ["GradientObservers", "Grads", "SparseGradients", "not_finite"]
 
 
 @dataclass(slots=True, eq=False)
@@ -162,3 +162,30 @@ class GradientObservers:
                 raise ConfigError(f"loss(model, batch) logs {shared[0]!r}, and so does {watch.name}; call it something else")
             logged = logged | numbers
         return logged
+
+
+class SparseGradients:
+    """Trained tensors whose gradients are sparse. The first update finds them, and those alone are looked at again."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] | None = None
+        """Those that are made dense; None until a backward pass has shown them."""
+
+    def make_dense(self, params: Sequence[tuple[str, Tensor]], keep: bool) -> list[str]:
+        """Make sparse gradients dense: no norm, scale or kernel takes them sparse.
+
+        Args:
+            params: trained tensors by name.
+            keep: leave them, because torch's own SGD is all that reads them.
+
+        Returns:
+            Names of those that the first call has made dense; empty in every other.
+        """
+        names = []
+        if self.tensors is None:
+            sparse = {} if keep else {name: param for name, param in params if param.grad is not None and param.grad.is_sparse}
+            self.tensors, names = list(sparse.values()), list(sparse)
+        for param in self.tensors:
+            if param.grad is not None and param.grad.is_sparse:
+                param.grad = param.grad.to_dense()
+        return names

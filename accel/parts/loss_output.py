@@ -46,21 +46,19 @@ class LossOutput(NamedTuple):
     """Numbers to log by name, each a float or a 0-dim tensor without a gradient: means over the same items."""
 
 
-def split_loss(out: Any) -> LossOutput:
-    """Return the parts of what `loss(model, batch)` returned.
+def split_loss(out: Any, origin: str = "loss(model, batch) returned") -> LossOutput:
+    """Return the parts of what `loss(model, batch)` returned. `origin` says so, or otherwise, in errors.
 
     Raises:
         ConfigError: for a loss that is no scalar, or that no trained weight has a part in; for anything else beside it.
     """
     loss, rest = (out[0], out[1:]) if isinstance(out, tuple) and len(out) in (2, 3) else (out, ())
     if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
-        raise ConfigError(
-            f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}"
-        )
+        raise ConfigError(f"{origin} {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}")
     if not loss.requires_grad:
         raise ConfigError(
-            "loss(model, batch) returned a tensor without a gradient: no trained weight has a part in it; compute it from the "
-            "model's output, without detach(), no_grad() or argmax()"
+            f"{origin} a tensor without a gradient: no trained weight has a part in it; compute it from the model's "
+            "output, without detach(), no_grad() or argmax()"
         )
     if not rest:
         return LossOutput(loss, None, {})
@@ -68,7 +66,7 @@ def split_loss(out: Any) -> LossOutput:
         return LossOutput(loss, None, check_logged(rest[0]))
     items = check_items(rest[0], "loss", FORMS)
     if len(rest) == 2 and not isinstance(rest[1], Mapping):
-        raise ConfigError(f"loss(model, batch) returned (loss, n_items, {describe(rest[1])}); {FORMS}")
+        raise ConfigError(f"{origin} (loss, n_items, {describe(rest[1])}); {FORMS}")
     return LossOutput(loss, items, check_logged(rest[1]) if len(rest) == 2 else {})
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.device.step_snapshot import StepSnapshot
-from accel.parts.grads import GradientObservers, Grads
+from accel.parts.grads import GradientObservers, Grads, SparseGradients
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
 from accel.parts.parallel import Outcome
@@ -121,13 +121,12 @@ class Update(Part):
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
         self.gradient_mask = GradientMask(run.unwrapped_model, self.parallel.gradient_leaves)
         self.observers = GradientObservers(run.watches)
-        self.sparse: list[Tensor] | None = None
-        """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
+        self.sparse = SparseGradients()
         plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None
         self.keeps_sparse = plain and type(self.optim.optimizer) is torch.optim.SGD and self.parallel.world_size == 1
 
     def follow_parameters(self, run: Run) -> None:
-        self.model, self.sparse = run.model, None
+        self.model, self.sparse = run.model, SparseGradients()
         self.gradient_mask.remove()
         if self.counts_first:
             self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device)
@@ -151,33 +150,33 @@ class Update(Part):
                         loss, items = self.parallel.call(self.objective, self.model, micro.batch)
                 else:
                     loss, items, begun = *begun, None
-                self.lap(FORWARD)
-                if micro.doubt and items is None:
-                    self.warn_of_count(micro.doubt, micro.samples)
-                weight = mean.add(loss := self.pruning.penalised(loss), items, micro)
-                logged.add(self.objective.logged, weight, micro.weight == 1.0 and mean.empty is False)
-                with self.gradient_mask(mean.to_clear):
-                    self.precision.backward(loss, weight)
-                self.lap(BACKWARD)
-        self.logged = logged.means(mean.total)  # type: ignore[misc]
-        if self.sparse != []:
-            self.make_dense()
+                self.backward_micro(loss, items, micro, mean, logged)
+        self.complete(mean, logged)
 
-    def make_dense(self) -> None:
-        """Make sparse gradients dense, unless torch's own SGD is all that reads them: no norm, scale or kernel takes them sparse.
+    def backward_micro(self, loss: Tensor, items: Any, micro: Micro, mean: WindowMean, logged: LoggedMeans) -> None:
+        """Run the backward pass of a micro-batch, and add it to the means of its window.
 
-        The first update finds the tensors, and those alone are looked at again.
+        Args:
+            loss: its loss, 0-dim.
+            items: number of items that the loss is a mean over, as the objective returns it.
+            micro: the micro-batch.
+            mean: mean loss of the window, which weighs the micro-batch.
+            logged: means of what the losses of the window log.
         """
-        params = [param for _, param in self.precision.params] if self.sparse is None else self.sparse
-        sparse = [param for param in params if param.grad is not None and param.grad.is_sparse]
-        if self.sparse is None:
-            self.sparse = [] if self.keeps_sparse else sparse
-            if self.sparse:
-                names = [name for name, param in self.precision.params if any(param is each for each in sparse)]
-                self.optim.later.append(f"sparse gradients ({', '.join(names)}) were made dense")
-        for param in self.sparse:
-            if param.grad is not None and param.grad.is_sparse:
-                param.grad = param.grad.to_dense()
+        self.lap(FORWARD)
+        if micro.doubt and items is None:
+            self.warn_of_count(micro.doubt, micro.samples)
+        weight = mean.add(loss := self.pruning.penalised(loss), items, micro)
+        logged.add(self.objective.logged, weight, micro.weight == 1.0 and mean.empty is False)
+        with self.gradient_mask(mean.to_clear):
+            self.precision.backward(loss, weight)
+        self.lap(BACKWARD)
+
+    def complete(self, mean: WindowMean, logged: LoggedMeans) -> None:
+        """Complete the gradients of a window, after its last backward pass."""
+        self.logged = logged.means(mean.total)  # type: ignore[misc]
+        if names := self.sparse.make_dense(self.precision.params, self.keeps_sparse):
+            self.optim.later.append(f"sparse gradients ({', '.join(names)}) were made dense")
 
     def warn_of_count(self, doubt: str, samples: int) -> None:
         """Warn, once a run and on the first rank, that `samples` of a batch are a guess, for `doubt`, a reason in words."""

@@ -9,7 +9,7 @@ from tests.support.source_trees import FILES, ROOT, trees
 
 ORDER = [
     *("errors", "values", "system compare", "schema device report", "data optim compress", "parts"),
-    *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose export", "cli"),
+    *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose export pieces", "cli"),
 ]
 """Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""
 MAY_IMPORT = {

@@ -114,7 +114,7 @@ def test_the_page_names_exactly_the_public_modules() -> None:
 
 PUBLIC = {
     *("accel", "accel.trainer", "accel.errors", "accel.values", "accel.parts", "accel.plugins", "accel.optim", "accel.data"),
-    "accel.compress",
+    *("accel.compress", "accel.pieces"),
     *("accel.data.store", "accel.data.stores.formats", "accel.system.machine", "accel.system.faults", "accel.testing"),
     *("accel.diagnose.diagnosis", "accel.diagnose.advice"),
     *("accel.tasks", "accel.tasks.digits", "accel.tasks.images", "accel.tasks.text"),

@@ -14,7 +14,7 @@ SHARED_NAMES = ("parts", "plugins", "optim")
 
 
 def test_the_root_has_few_rooms() -> None:
-    assert len([folder for folder in FOLDERS if folder.parent == ROOT]) <= 17
+    assert len([folder for folder in FOLDERS if folder.parent == ROOT]) <= 18
     assert len([path for path in ROOT.glob("*.py") if not path.name.startswith("__")]) <= 4
 
 
