@@ -27,7 +27,6 @@ KINDS: dict[str, Any] = {
 """The kind of each setting of the command, by name."""
 SETTINGS = (
     ("target=onnx", f"{', '.join(TARGETS)}, [onnx,ort], or all that are installed"),
-    ("weights=NAME", "as in evaluate"),
     ("preprocess=true", "8-bit pictures in: the graph normalises them"),
     ("dynamic=batch", "sizes that may change: batch, length, or none"),
     ("opset=20", "version of ONNX's operators"),
@@ -40,12 +39,12 @@ SETTINGS = (
     ("tolerance=1e-4", "largest difference, of the largest output"),
     ("agreement=1", "share of the samples with the same top class"),
     ("seconds=4", "of timing for each target, about; 0 for none"),
-    ("threads=1", "processor threads of a call, in timing; or several: [1,2]"),
+    ("threads=1", "of a call, in timing; or several: [1,2]"),
     ("compiled=false", "time no torch.compile beside it"),
     ("python=FILE", "an interpreter that has the engine"),
     ("time_limit=900", "seconds that an engine may take to answer"),
     ("fusion=true", "tvm: whether operators are merged"),
-    ("evaluates=, batch_size=, evaluate.batches=, task.NAME=", "as in evaluate"),
+    ("weights=, evaluates=, batch_size=, evaluate.batches=, task.NAME=", "as in evaluate"),
 )
 
 

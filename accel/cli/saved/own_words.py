@@ -12,7 +12,6 @@ from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.export.all_targets import target_class
-from accel.export.card import Card
 from accel.system.disk_errors import nearest_beside, readable
 from accel.system.machine import importable
 from accel.values import check_value
@@ -90,6 +89,8 @@ def weights_of_export(exported: Path | None, settings: Mapping[str, Any]) -> str
         return settings.get("weights")
     if "weights" in settings:
         raise ConfigError(f"weights={settings['weights']} has no effect: {exported} is an export, which has its own; leave it out")
+    from accel.export.card import Card  # with torch, which completion does without
+
     which = Card.read(exported).weights.partition(" ")[0]
     return which if which in ("best", "last") else None
 
@@ -109,6 +110,8 @@ def pythons_of_exports(exports: Sequence[Path | None], settings: Mapping[str, An
         return [None] * len(exports)
     if not any(exports):
         raise ConfigError(f"python={python} has no effect: it is the interpreter of an export's engine, and no export is named")
+    from accel.export.card import Card
+
     engines = [() if folder is None else target_class(Card.read(folder).target).runs_with for folder in exports]
     apart = [not all(map(importable, engine)) for engine in engines]
     return [python if folder and (here or not any(apart)) else None for folder, here in zip(exports, apart, strict=True)]
