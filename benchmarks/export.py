@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--eager-only", action="store_true", help="time no torch.compile")
     parser.add_argument("--epochs", type=int, help="of all runs of ship.py; default: each has its own")
     parser.add_argument("--python", help="the interpreter that does all of it; default: this one")
+    parser.add_argument("--add", type=Path, nargs="*", default=[], help="results of earlier calls, whose models stand beside these")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
     paths = [str(ROOT), str(ROOT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -73,6 +74,8 @@ def exported(args: argparse.Namespace, work: Path) -> dict[str, Any]:
         runs = work / "ship"
         done(ship_words(args.root, runs, [name for name in names if not MODELS[name].train], args.epochs))
     models: dict[str, dict[str, Any]] = {}
+    for file in args.add:
+        models |= json.loads(file.read_text())["models"]
     for name in args.models:
         models[name] = {"about": MODELS[name].about}
         if name in left_out:
@@ -85,7 +88,7 @@ def exported(args: argparse.Namespace, work: Path) -> dict[str, Any]:
                 words = [*MODELS[name].train, f"{MODELS[name].data}={data.resolve()}", "device=cpu", f"out={run}"]
                 done(["-m", "accel.train", *words])
             elif not run.exists():
-                copytree(runs / f"{name}-0", run, ignore=ignore_patterns("export*", ".lock"))
+                copytree(runs / f"{base_of(name)}-0", run, ignore=ignore_patterns("export*", ".lock"))
             models[name] |= export(name, run, args)
         except (RuntimeError, OSError) as error:
             models[name]["failed"] = str(error)

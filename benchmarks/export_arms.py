@@ -50,6 +50,7 @@ MODELS = {
     for name in ("plain", "distilled", "pruned", "reparam", "qat")
 } | {
     "plain, 8 bits": Model("plain, quantised as it is exported", ("target=all", "quantize=static"), missing=quantize_missing),
+    "qat, 8 bits": Model("qat, as the integers that it has trained", ("target=all", "quantize=static"), missing=quantize_missing),
     "gpt": Model(
         "4 blocks, 128 channels, on text; any length up to 128",
         (f"target={FEW}", "dynamic=length", "evaluate.batches=20"),
