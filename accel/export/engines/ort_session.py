@@ -31,22 +31,21 @@ def ort_runner(file: Path, threads: int) -> Runner:
 
 def optimise(source: Path, file: Path) -> None:
     """Write an ONNX file in ONNX Runtime's own format, its graph optimised as far as that suits every processor."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    options.optimized_model_filepath = str(file)
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    _write(source, file, "ORT", "ORT_ENABLE_EXTENDED")
 
 
 def as_onnx(source: Path, file: Path) -> None:
     """Write a file in ONNX Runtime's own format as ONNX, with the operators that it has."""
+    _write(source, file, "ONNX", "ORT_DISABLE_ALL")
+
+
+def _write(source: Path, file: Path, form: str, level: str) -> None:
+    """Let ONNX Runtime read a file and write it in a format, after the optimisations of a level."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.save_model_format", "ONNX")
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.save_model_format", form)
     options.optimized_model_filepath = str(file)
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
