@@ -4,6 +4,7 @@ python benchmarks/export.py ROOT                                       # a table
 python benchmarks/export.py ROOT --runs DIR                            # of runs that are there: DIR of ship.py ROOT --work DIR
 python benchmarks/export.py ROOT --out benchmarks/results/DATE-export.json     # and the results beside it
 python benchmarks/export.py ROOT --python VENV/bin/python --text FILE  # by an interpreter that has the engines; with a GPT
+python benchmarks/export.py ROOT --engines tvm=PYTHON litert=PYTHON    # and of engines in environments of their own
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--eager-only", action="store_true", help="time no torch.compile")
     parser.add_argument("--epochs", type=int, help="of all runs of ship.py; default: each has its own")
     parser.add_argument("--python", help="the interpreter that does all of it; default: this one")
+    parser.add_argument("--engines", nargs="+", default=[], metavar="TARGET=FILE", help="interpreters that have one engine each")
     parser.add_argument("--add", type=Path, nargs="*", default=[], help="results of earlier calls, whose models stand beside these")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
@@ -93,6 +95,7 @@ def exported(args: argparse.Namespace, work: Path) -> dict[str, Any]:
         except (RuntimeError, OSError) as error:
             models[name]["failed"] = str(error)
         print(f"{name}: {perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    head["versions"] |= engine_versions(args.engines)
     return {
         "schema": 1, "benchmark": "export", **head, "repetitions": 1, "seconds": round(perf_counter() - began, 1),
         "others percent": load.percent(), "models": models, "verdicts": verdicts(models),
@@ -117,10 +120,35 @@ def export(name: str, run: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     words = [word for word in MODELS[name].export if args.targets is None or not word.startswith("target=")]
     words += [] if args.targets is None else [f"target={args.targets}"]
-    words += [f"threads={args.threads}", f"seconds={args.seconds:g}", *(["compiled=false"] if args.eager_only else [])]
-    printed = done(["-m", "accel", "export", str(run), *words, "--json"], codes=(0, 1))
+    words += [f"seconds={args.seconds:g}"]
+    if args.seconds:
+        words += [f"threads={args.threads}", *(["compiled=false"] if args.eager_only else [])]
     command = shlex.join(["python", "-m", "accel", "export", "RUN", *words])
-    return {"command": command, "outcomes": json.loads(printed)["outcomes"]}
+    outcomes = {outcome["target"]: outcome for outcome in outcomes_of(run, words)}
+    for target, python in (engine.split("=", 1) for engine in args.engines):
+        if target in outcomes:
+            apart = [word for word in words if not word.startswith("target=")]
+            outcomes |= {target: outcomes_of(run, [f"target={target}", *apart, f"python={python}"])[0]}
+    return {"command": command, "outcomes": list(outcomes.values())}
+
+
+def engine_versions(engines: list[str]) -> dict[str, str]:
+    """Return the version of the package of each engine that lives in an environment of its own."""
+    from export_arms import ENGINE_PACKAGES
+
+    versions = {}
+    for target, python in (engine.split("=", 1) for engine in engines):
+        code = f"from importlib.metadata import version; print(version({ENGINE_PACKAGES[target]!r}))"
+        ended = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        versions[ENGINE_PACKAGES[target]] = ended.stdout.strip()
+    return versions
+
+
+def outcomes_of(run: Path, words: list[str]) -> list[dict[str, Any]]:
+    """Return what `accel export RUN` with these words says of each target."""
+    printed = done(["-m", "accel", "export", str(run), *words, "--json"], codes=(0, 1))
+    outcomes: list[dict[str, Any]] = json.loads(printed)["outcomes"]
+    return outcomes
 
 
 def done(words: list[str], codes: tuple[int, ...] = (0,)) -> str:

@@ -12,6 +12,8 @@ from accel.cli.export.export_command import KINDS
 
 FEW = "[onnx,ort,openvino]"
 """Targets of the models that are not of ship.py."""
+ENGINE_PACKAGES = {"tvm": "apache-tvm", "executorch": "executorch", "litert": "litert-torch"}
+"""Packages of the engines that clash with others, by target."""
 
 
 @dataclass(frozen=True)

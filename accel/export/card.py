@@ -55,6 +55,11 @@ class Card:
     proof: dict[str, Any] = field(default_factory=dict)
     """What `accel.export.proof.proof.Proof` has."""
 
+    @property
+    def tensor_names(self) -> list[str]:
+        """Names of the inputs, then of the outputs, in the order of the files."""
+        return [info.name for info in (*self.inputs, *self.outputs)]
+
     def write(self, folder: Path) -> None:
         """Write the card of the files in a folder. Raise OSError if the disk does not take it."""
         content = {"schema": SCHEMA, **asdict(self), "inputs": _dicts(self.inputs), "outputs": _dicts(self.outputs)}

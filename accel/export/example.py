@@ -106,6 +106,9 @@ def _sizes(inputs: Sequence[Tensor], dynamic: Dynamic, batch: int | None) -> dic
     if dynamic == "length":
         if inputs[0].dim() < 2:
             raise ConfigError("dynamic=length: the model's input has no second dimension; leave it out")
+        if inputs[0].dim() > 3:
+            shape = " x ".join(map(str, inputs[0].shape[1:]))
+            raise ConfigError(f"dynamic=length is for texts and sequences, and the model is given samples of {shape}; leave it out")
         sizes[1] = (inputs[0].shape[1], "length")
     return sizes
 

@@ -130,9 +130,10 @@ class Exporter:
         """Prove the export in a folder, which is left as it is. Raise ConfigError if it is none, or cannot be run."""
         card = Card.read(folder)
         example = self._example(card.batch)
-        expected = self._card(make_target(card.target), example, folder).classes
-        other = card.classes if card.classes != expected else []
-        proof = replace(self._prove(folder, card, example), other_classes=other)
+        expected = self._card(make_target(card.target), example, folder)
+        other_classes = card.classes if card.classes != expected.classes else []
+        other_names = card.tensor_names if card.tensor_names != expected.tensor_names else []
+        proof = replace(self._prove(folder, card, example), other_classes=other_classes, other_names=other_names)
         status: Status = "holds" if proof.holds else "refused"
         return ExportOutcome(card.target, status, "; ".join(proof.problems), proof, folder, card.variant, card.quantisation)
 

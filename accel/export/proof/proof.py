@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, is_dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from accel.errors import listed
 from accel.export.proof.departure import Departure
 from accel.export.proof.metric_drop import MetricDrop, metric_drop
 
@@ -107,6 +108,8 @@ class Proof:
     """Whether the torch model rounds the inputs of layers to 8 bits itself."""
     other_classes: list[str] = field(default_factory=list)
     """Names of the classes on the card, where they are not those of the task."""
+    other_names: list[str] = field(default_factory=list)
+    """Names of the inputs and outputs on the card, where they are not those of the model."""
 
     @property
     def drop(self) -> MetricDrop | None:
@@ -120,6 +123,8 @@ class Proof:
         if self.other_classes:
             named = ", ".join(self.other_classes[:3]) + ", ..." * (len(self.other_classes) > 3)
             problems.append(f"the classes of card.json ({named}) are not those of the task, in their order")
+        if self.other_names:
+            problems.append(f"the inputs and outputs of card.json ({listed(self.other_names, 4)}) are not named as the model's")
         if not self.share <= self.tolerance:
             allowed = f"{self.tolerance:g} is allowed"
             where = "" if self.departure is None else f"; {self.departure.sentence}"

@@ -58,3 +58,7 @@ def require_heeded(values: Mapping[str, Any]) -> None:
         if values.get(name) is not None and variant not in heeded:
             by = " or ".join(map(setting_of, heeded))
             raise ConfigError(f"{name}={values[name]} has no effect: only {by} heeds it, in an export; leave it out")
+    if values.get("seconds") == 0 and "compiled" in values:
+        raise ConfigError(f"compiled={values['compiled']} has no effect where nothing is timed (seconds=0); leave one of them out")
+    if values.get("seconds") == 0 and isinstance(values.get("threads"), list) and len(values["threads"]) > 1:
+        raise ConfigError(f"threads={values['threads']} are several only where calls are timed, and seconds=0 times none; name one")

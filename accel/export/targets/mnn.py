@@ -17,6 +17,9 @@ from accel.export.targets.converted_target import FromOnnx
 
 __all__ = ["Mnn"]
 
+FLAGS: dict[Variant, tuple[str, ...]] = {"float16": ("--fp16",), "weights": ("--weightQuantBits", "8")}
+"""Of the converter. Weights are stored so, and computed with in float32."""
+
 
 @dataclass
 class Mnn(FromOnnx):
@@ -68,6 +71,3 @@ class Mnn(FromOnnx):
                 (value,) = module.forward([MNN.expr.const(array, array.shape) for array in inputs])
                 values[name] = np.array(value.read())
         return values
-
-FLAGS: dict[Variant, tuple[str, ...]] = {"float16": ("--fp16",), "weights": ("--weightQuantBits", "8")}
-"""Of the converter. Weights are stored so, and computed with in float32."""

@@ -123,6 +123,11 @@ def test_a_file_that_was_tampered_with_is_refused(run: Path, capsys: pytest.Capt
     (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}))
     assert command("export", run, "--check", folder, "seconds=0") == 1
     assert "the classes of card.json (dog, cat) are not those of the task, in their order" in capsys.readouterr().out
+    renamed = [card["outputs"][0] | {"name": "boxes"}]
+    (folder / "card.json").write_text(json.dumps(card | {"outputs": renamed}))
+    assert command("export", run, "--check", folder, "seconds=0") == 1
+    sentence = f"the inputs and outputs of card.json ({card['inputs'][0]['name']}, boxes) are not named as the model's"
+    assert sentence in " ".join(capsys.readouterr().out.split())
     (folder / "card.json").write_text(json.dumps(card))
     model = onnx.load(folder / "model.onnx")
     weights = max(model.graph.initializer, key=lambda one: len(one.raw_data))
@@ -193,6 +198,13 @@ def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path
     assert refused(run, "preprocess=yes").startswith("preprocess must be")
     for threads in ("0", "[1,two]", "[]", "1.5"):
         assert refused(run, f"threads={threads}").startswith("threads must be a whole number above 0, or several such as [1,2]")
+    assert refused(run, "dynamic=length").startswith(
+        "dynamic=length is for texts and sequences, and the model is given samples of 3 x"
+    )
+    for word in ("compiled=true", "compiled=false", "threads=[1,2]"):
+        sentence = refused(run, word, "seconds=0")
+        assert sentence.startswith(word.split("=")[0])
+        assert "seconds=0" in sentence
     assert refused(run, "target=pt2", "epochs=2").startswith("epochs=2 has no effect on an export")
     assert refused(run, "target=pt2", "device=cpu").startswith("device=cpu has no effect on an export")
     assert refused(run, "target=pt2", "--check", run).startswith("target=pt2 has no effect: --check")
