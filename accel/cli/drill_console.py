@@ -147,7 +147,7 @@ def forked_body(config: Config) -> Body:
     def body(out: Path, resume: bool, pulse: Path) -> int:
         settings = replace(config.settings, out=str(out), resume="auto" if resume else None, dry_run=False)
         watch = TargetConfig(UPDATE_LOG, "Watch", {"path": str(pulse)})
-        return launch([replace(config, settings=settings, plugins={**config.plugins, "pulse": watch})], [], many=False)
+        return launch([replace(config, settings=settings, plugins={**config.plugins, "pulse": watch})], [])
 
     return body
 

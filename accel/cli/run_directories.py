@@ -23,18 +23,18 @@ def dated_directory(now: datetime) -> Path:
     return out
 
 
-def job_directory(settings: Settings, base: Path, number: int | None) -> Path | None:
+def job_directory(settings: Settings, base: Path, folder: str | None) -> Path | None:
     """Return the run directory of a job; None if it writes nothing, or to the directory of the run that it resumes.
 
     Args:
         settings: of the job.
         base: directory of a job whose settings name none.
-        number: of the job, from 0, which becomes a folder; None if there is one job.
+        folder: of the job in that of a multirun; None if there is one job.
     """
     if (settings.dry_run and settings.resume != "auto") or (settings.resume and not settings.out):
         return None  # a dry run writes nothing, but looks in its directory for what it would go on with
     out = Path(settings.out or base)
-    return out if number is None else out / str(number)
+    return out if folder is None else out / folder
 
 
 def newest_run() -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from accel.cli.arguments import CONFIG_FLAGS, Flag, Usage, parse
@@ -15,8 +16,10 @@ from accel.report.terminal import say
 from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:
-    from accel.cli.compose.config import Config
     from accel.cli.compose.hydra_session import Session
+    from accel.cli.compose.hydra_settings import HydraSettings
+    from accel.cli.parallel.joblib_launcher import JoblibLauncher
+    from accel.cli.submit.launcher import Launcher
 
 __all__ = ["INFO", "USAGE", "main", "parse_flags", "run_train"]
 
@@ -55,44 +58,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_train(typed: Sequence[str]) -> int:
     """Do what flags and overrides ask for; return the exit code. Raise ConfigError if they cannot work."""
-    from accel.cli.compose import hydra_pages
     from accel.cli.compose.config_source import ConfigSource
     from accel.cli.compose.hydra_session import session
-    from accel.cli.compose.hydra_words import in_own_words
-    from accel.cli.submit import launcher
-    from accel.cli.sweep.words import asks_for_sweeper, without_basic
-    from accel.cli.train_help import train_help
+    from accel.cli.compose.hydra_settings import read_hydra_settings
+    from accel.cli.parallel.choose_launcher import choose_launcher
 
     args = parse_flags(typed)
     source = ConfigSource.of(args)
-    args.overrides = in_own_words(without_basic(args.overrides), args.multirun)
-    if asks_for_sweeper(args.overrides) and not (args.help or args.cfg or args.info or args.hydra_help or args.shell_completion):
-        from accel.cli.sweep.sweeper import sweep
+    with session(*source) as opened:
+        with StopSignals(at_once=True):
+            if _answer_page(opened, args):
+                return 0
+            hydra, words = read_hydra_settings(opened, args.overrides, args.multirun)
+            chosen = choose_launcher(opened, hydra)
+            if not hydra.has_sweeper:
+                start = _checked_runs(opened, hydra, chosen, words, source.words)
+        if hydra.has_sweeper:  # it composes one trial after the other
+            from accel.cli.sweep.sweeper import sweep
 
-        with session(*source) as opened:
-            return sweep(opened, args.overrides, source.words, args.multirun)
-    with StopSignals(at_once=True), session(*source) as opened:
-        if args.help:
-            say(train_help(opened, USAGE))
-        elif args.shell_completion:
-            hydra_pages.show_completion(opened, args.overrides)
-        elif args.hydra_help or args.info:
-            hydra_pages.show_hydra_page(opened, args)
-        elif args.cfg:
-            hydra_pages.show_config(opened, args)
-        else:
-            launcher_words, args.overrides = launcher.split_words(args.overrides)
-            chosen = launcher.read_launcher(opened, launcher_words) if launcher_words else None
-            configs = _compose_jobs(opened, args, None if chosen is None else chosen.gpus > 0)
-        if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
-            return 0
-    if chosen is not None:
-        from accel.cli.submit.submit import submit
+            return sweep(opened, hydra, chosen, words, source.words)
+    return start()
 
-        return submit(chosen, configs, source.words, many=args.multirun)
-    from accel.cli.launch import launch
 
-    return launch(configs, source.words, many=args.multirun)
+def _answer_page(opened: Session, args: Namespace) -> bool:
+    """Print what a flag asks for in place of runs; return whether one does."""
+    from accel.cli.compose import hydra_pages
+    from accel.cli.train_help import train_help
+
+    if args.help:
+        say(train_help(opened, USAGE))
+    elif args.shell_completion:
+        hydra_pages.show_completion(opened, args.overrides)
+    elif args.hydra_help or args.info:
+        hydra_pages.show_hydra_page(opened, args)
+    elif args.cfg:
+        hydra_pages.show_config(opened, args)
+    else:
+        return False
+    return True
+
+
+def _checked_runs(
+    opened: Session, hydra: HydraSettings, chosen: Launcher | JoblibLauncher | None, words: Sequence[str], flags: Sequence[str]
+) -> Callable[[], int]:
+    """Return the runs, all checked before the first starts, as a function that starts them and returns the exit code.
+
+    Args:
+        opened: finds config files.
+        hydra: Hydra's own settings.
+        chosen: their launcher.
+        words: all other overrides.
+        flags: flags that a resumed run needs again.
+    """
+    from accel.cli.compose import compose, overrides
+    from accel.cli.parallel.joblib_launcher import JoblibLauncher
+
+    cuda = None if chosen is None or isinstance(chosen, JoblibLauncher) else chosen.gpus > 0
+    many = hydra.multirun
+    jobs = overrides.jobs(opened, words) if many else [list(words)]
+    configs = compose.compose_jobs(opened, jobs, cuda) if many else [compose.compose_job(opened, jobs[0], cuda)]
+    folders = hydra.folders(jobs) if many else []
+    if chosen is None or isinstance(chosen, JoblibLauncher):
+        from accel.cli.launch import launch
+
+        return partial(launch, configs, flags, folders, chosen)
+    from accel.cli.submit.submit import submit
+
+    return partial(submit, chosen, configs, flags, folders)
 
 
 def parse_flags(typed: Sequence[str]) -> Namespace:
@@ -106,18 +138,3 @@ def parse_flags(typed: Sequence[str]) -> Namespace:
     if args.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun would load a pickle, which can run anything; --config-path takes a run's directory")
     return args
-
-
-def _compose_jobs(opened: Session, args: Namespace, cuda: bool | None) -> list[Config]:
-    """Return the config of every job, all checked before the first starts.
-
-    Args:
-        opened: finds config files.
-        args: flags and overrides.
-        cuda: whether the machine that is going to train has GPUs; None is this machine.
-    """
-    from accel.cli.compose import compose, overrides
-
-    if not args.multirun:
-        return [compose.compose_job(opened, args.overrides, cuda)]
-    return compose.compose_jobs(opened, overrides.jobs(opened, args.overrides), cuda)

@@ -32,14 +32,16 @@ class OwnLoop:
     `with OwnLoop(trainer) as run` builds the run, or goes on with it, and hears SIGTERM and SIGINT. `for window in run` gives the
     windows of its updates; between two of them it evaluates, saves, tells the watches, and ends the run if a signal came. When
     the loop ends, the model has its final weights (the average, if one is kept), and `result` is there. `break` after `step`
-    ends the run like `stop`.
+    ends the run like `stop`, if it is one process.
+
+    With `ddp` or `fsdp` every rank that torchrun starts runs the same loop, over its own part of each window.
 
     Args:
         trainer: what is trained, with plugins and settings. It needs a `loss` only for evaluation by the loss, and for what
             tries updates out (`lr_range`).
 
     Raises:
-        ConfigError: for what cannot work, such as a plugin that makes whole updates (`oom`, `cuda_graph`), or several ranks.
+        ConfigError: for what cannot work, such as a plugin that makes whole updates (`oom`, `cuda_graph`).
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -146,7 +148,10 @@ class OwnLoop:
         return loss
 
     def stop(self, reason: str) -> None:
-        """End the run after the update at hand; `reason`, in words, stands in the summary."""
+        """End the run after the update at hand; `reason`, in words, stands in the summary.
+
+        Of several ranks one is enough. The others hear of it during the next update, after which the run ends on all.
+        """
         self._opened().stop(reason)
 
     @contextmanager
@@ -186,6 +191,11 @@ class OwnLoop:
                 f"the loop was left in update {self.window.number}, before run.step(); leave it after that, or by run.stop(reason)"
             )
         if run.updates != self.window.number:
+            if run.parts.parallel.world_size > 1:
+                raise ConfigError(
+                    f"the loop was left after update {self.window.number}, and the other ranks would wait in theirs; end it by "
+                    "run.stop(reason), of which all of them hear"
+                )
             run.stop(f"the loop was left after update {self.window.number}")
         for window in self.windows:
             raise AssertionError(f"a window of {window.samples} samples follows the end of the run")
@@ -198,8 +208,6 @@ def check_parts(run: TrainingRun) -> None:
         if type(part) is not plainest:
             name = part.name if isinstance(part, Part) else str(part)
             raise ConfigError(f"{name} makes the forward pass itself, and here it is yours; leave {name} out, or call fit()")
-    if run.parts.parallel.world_size > 1:
-        raise ConfigError("a loop of your own is one process, and several were started; call fit(), which has ddp and fsdp")
 
 
 def _like(make: Callable[P, Trainer]) -> Callable[P, OwnLoop]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,6 +51,8 @@ class OwnWindow:
         self.mean, self.logged = WindowMean(run.parts.parallel), LoggedMeans()
         self.micro: Micro | None = None
         """The micro-batch that was read last, while it has had no backward pass."""
+        self.sync = ExitStack()
+        """Context of its forward and backward pass, in which ranks send their gradients, or do not."""
         self.is_begun = self.is_cast = self.is_done = False
         self.passes = 0
         """Backward passes so far."""
@@ -68,6 +71,7 @@ class OwnWindow:
                     "one that is not to count"
                 )
             self.micro, self.is_cast = micro, False
+            self.sync.enter_context(self.run.parts.parallel.sync(last=micro.last))
             yield micro.batch
 
     def backward(self, loss: Tensor, n_items: Any, logged: Mapping[str, Any]) -> None:
@@ -89,8 +93,9 @@ class OwnWindow:
         output = (loss, logged) if n_items is None else (loss, n_items, logged)
         split_loss(output, "run.backward was given")
         self.handed.output = output
-        checked, items = self.update.objective(self.run.model, micro.batch)
-        self.update.backward_micro(checked, items, micro, self.mean, self.logged)
+        with self.sync:
+            checked, items = self.update.objective(self.run.model, micro.batch)
+            self.update.backward_micro(checked, items, micro, self.mean, self.logged)
         self.micro, self.passes = None, self.passes + 1
 
     def step(self) -> Tensor:

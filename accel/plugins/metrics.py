@@ -35,22 +35,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
-from weakref import proxy
 
 from torch import Tensor
 
-from accel.device.loss_log import LossLog
 from accel.device.run_facts.time_log import TimeLog
 from accel.errors import ConfigError, Interrupted
-from accel.parts import Watch
 from accel.parts.shared.trackers.line_log import reopen, valid_length
+from accel.parts.shared.trackers.line_tracker import LineTracker
 from accel.report.curves import Curves, draw, read
 from accel.report.html.write_report import write_own_report, write_unfinished_report
 from accel.report.record.run_files import METRICS, TIMES
 from accel.system.append_log import AppendLog
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import is_disk_full
-from accel.values import Count
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -61,7 +58,7 @@ FILE, PICTURE = METRICS, "curves.svg"
 
 
 @dataclass(eq=False)
-class Metrics(Watch):
+class Metrics(LineTracker):
     """Watch that writes metrics.jsonl, times.jsonl, curves.svg and report.html.
 
     Args:
@@ -70,7 +67,6 @@ class Metrics(Watch):
         report: write report.html at the end.
     """
 
-    every: Count = 64
     curves: bool = True
     report: bool = True
 
@@ -80,71 +76,44 @@ class Metrics(Watch):
         """The content of metrics.jsonl, once it has been read for the curves."""
         self.is_reported = False
         """Whether report.html has been written."""
-        self.log: AppendLog | None = None
-        """Open file metrics.jsonl; None if nothing is written."""
-        self.waiting = ""
-        """Lines of a resumed run that the disk had not taken by the checkpoint."""
 
-    def begin(self, run: Run) -> None:
-        if run.out is None or run.parts.parallel.rank > 0:
-            return
-        self.run, self.lr, self.progress = proxy(run), run.parts.schedule.lr, run.progress
-        self.path = run.out / FILE
-        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
+    def open(self, run: Run) -> None:
+        assert run.out is not None
         try:
             for name in (FILE, TIMES):
                 AppendLog(run.out / name).close()  # which refuses a link or a pipe before it is read
         except OSError as error:
             raise ConfigError(f"cannot write {run.out / name}: {error.strerror}") from None
-        self.log = reopen(self.path, position, run.progress.step, run.is_evaluated, self.waiting.encode())
-        self.begin_times(run)
-
-    def begin_times(self, run: Run) -> None:
-        """Open times.jsonl, cut off behind the last update, and write the line of this moment."""
-        path = self.path.with_name(TIMES)
-        data = path.read_bytes()
+        self.clock, self.path, times = run.clock, run.out / FILE, run.out / TIMES
+        data = times.read_bytes()
         kept = data[: valid_length(data, run.progress.step, True, position)]
-        self.clock, self.times = run.clock, TimeLog(path, kept, run.clock, run.device)
+        self.times = TimeLog(times, kept, run.clock, run.device)
         self.times.add(run.progress.step, run.progress.samples)
+        self.log = reopen(self.path, position, run.progress.step, run.is_evaluated, self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:
-        if self.log is not None:
-            row = step, self.progress.epoch + 1, self.progress.samples
-            self.losses.add(row, loss, self.run.parts.update.logged)
-            if self.clock.since >= self.times.next:
-                self.times.add(step, self.progress.samples)
+        super().after(step, loss)
+        if self.losses is not None and self.clock.since >= self.times.next:
+            self.times.add(step, self.progress.samples)
+
+    def row(self, step: int) -> tuple[int, int, int]:
+        return step, self.progress.epoch + 1, self.progress.samples
 
     def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.log is not None:
-            self.losses.flush()
+            self.take_pending()
             values = {self.run.tag(name, "_"): value if isfinite(value) else None for name, value in metrics.items()}
             self.log.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
-            self.log.flush()
+            self.flush()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the lines that a full disk did not take. A resumed run cuts the file off behind its last update."""
-        if self.log is None:
-            return {"waiting": self.waiting} if self.waiting else {}
-        self.losses.flush()
-        self.log.flush()
-        return {"waiting": self.log.pending.decode()} if self.log.pending else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.waiting = str(state.get("waiting", ""))
-
-    def sync(self) -> None:
-        """Wait until the lines that a checkpoint relies on are on the disk, before the checkpoint is."""
-        if self.log is not None:
-            self.log.sync()
+    def ineffective_settings(self, run: Run) -> list[str]:
+        return []  # it is on by default
 
     def end(self, result: Any) -> None:
+        super().end(result)
         if self.log is None:
             return
-        self.losses.flush()
-        self.log.flush()
         self.times.add(self.progress.step, self.progress.samples)
-        if self.log.incomplete_reason:
-            result.unsaved[FILE] = self.log.incomplete_reason
         if self.curves:
             with self.run.clock.stopped():  # a picture says nothing of how fast the run is
                 self.draw_curves()
@@ -166,26 +135,28 @@ class Metrics(Watch):
                 write_own_report(self.path.parent, result.summary(), self.numbers)
 
     def close(self) -> None:
-        if self.log is not None:
-            error = sys.exception()  # that ends the run: parts are closed on its way
-            if error is not None:
-                self.times.add(self.progress.step, self.progress.samples)
-            self.losses.flush()
-            self.log.close()
-            self.times.close()
-            self.log = None
-            wanted = self.report and not self.is_reported and self.path.exists()
-            is_full = isinstance(error, OSError) and is_disk_full(error)
-            if wanted and isinstance(error, Exception | Interrupted) and not is_full:
-                write_unfinished_report(self.path.parent, self.run, error)
+        if self.log is None:
+            return
+        error = sys.exception()  # that ends the run: parts are closed on its way
+        if error is not None:
+            self.times.add(self.progress.step, self.progress.samples)
+        super().close()
+        wanted = self.report and not self.is_reported and self.path.exists()
+        is_full = isinstance(error, OSError) and is_disk_full(error)
+        if wanted and isinstance(error, Exception | Interrupted) and not is_full:
+            write_unfinished_report(self.path.parent, self.run, error)
+
+    def shut(self) -> None:
+        super().shut()
+        self.times.close()
 
     def write_updates(
-        self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
+        self, rows: list[Any], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
     ) -> None:
         """Write a block of updates."""
         assert self.log is not None
         self.log.write("".join(map(self.format_update, rows, losses, skipped, logged)).encode())
-        self.log.flush()
+        self.flush()
 
     def format_update(self, row: tuple[int, int, int], loss: float, skipped: float | None, logged: dict[str, float]) -> str:
         """Return the line of one update in JSON. `json.dumps` and seventeen digits would take three times as long."""

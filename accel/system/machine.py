@@ -26,6 +26,7 @@ __all__ = [
     "capabilities_by_nvml",
     "cores",
     "gpu_capabilities",
+    "gpu_names",
     "has_cuda",
     "importable",
     "lacks_bf16",
@@ -102,6 +103,22 @@ def has_cuda() -> bool:
 def gpu_capabilities() -> tuple[tuple[int, int], ...]:
     """Return the compute capability, such as (9, 0), of each GPU that torch may use here."""
     return _gpu_capabilities(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def gpu_names(count: int | None = None, visible: str | None = None) -> list[str]:
+    """Return the names by which CUDA_VISIBLE_DEVICES would show each GPU that torch may use here.
+
+    Args:
+        count: number of GPUs, and
+        visible: value of the variable; both None for those of this process.
+
+    >>> gpu_names(2), gpu_names(2, "3,5"), gpu_names(1, "MIG-7f"), gpu_names(0, "")
+    (['0', '1'], ['3', '5'], ['MIG-7f'], [])
+    """
+    if count is None:
+        count, visible = len(gpu_capabilities()), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if visible is None else [word.strip() for word in visible.split(",")]
+    return names[:count]
 
 
 @cache

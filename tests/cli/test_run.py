@@ -156,7 +156,7 @@ def test_dry_run_writes_nothing(mine: Path) -> None:
      "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
      "--multirun plugins=[],[ampp]", "--multirun seed=interval(0,1)", "--cfg jb", "--cfg job epochs=x", "--cfg job --package nope",
      "--config-path nowhere", "--package task", "--resolve", "task.root=~/x", "out=é", "plugins=[],[amp]", "~experiment",
-     "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.job.name=x"],
+     "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.job.nmae=x"],
 )  # fmt: skip
 def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, *words.split()] if "task" not in words else words.split()) == 2

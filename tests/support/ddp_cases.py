@@ -37,6 +37,13 @@ from accel.plugins.sgd import SGD
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from tests.support.drill_length import LONG
+from tests.support.own_loop_cases import (  # noqa: F401  # cases of these ranks too, whose start takes seconds
+    case_own_loop_equals_fit,
+    case_own_loop_evaluates,
+    case_own_loop_goes_on,
+    case_own_loop_refusals,
+    case_own_loop_stops,
+)
 from tests.support.points_trainer import RANK, Keeps, Points, Stop
 from tests.support.random_tasks import OnDevice
 from tests.support.rank_count_changes import turns

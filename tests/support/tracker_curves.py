@@ -43,7 +43,7 @@ def recorded(out: Path) -> Curves:
     for line in (out / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         names = {"loss": "train/loss", "lr": "train/learning_rate"}
-        names |= {name: name.replace("_", "/", 1) for name in row if "val_" in name}
+        names |= {name: name.replace("_", "/", 1) for name in row if name.startswith(("val_", "test_"))}
         for name, tag in names.items():
             if name in row:
                 curves.setdefault(tag, []).append((row["update"], "none" if row[name] is None else digits(row[name])))

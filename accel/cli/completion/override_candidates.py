@@ -19,9 +19,14 @@ from accel.schema.signature import Setting
 from accel.schema.signature_reader import read_signature
 from accel.values import kinds_of
 
-__all__ = ["LAUNCHERS", "LISTS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]
+__all__ = ["LAUNCHERS", "LISTS", "SWEEPERS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]
 
-LAUNCHERS = ("submitit_slurm", "submitit_local")
+LAUNCHERS = {
+    "joblib": "with --multirun: several jobs at the same time",
+    "submitit_slurm": "hand the jobs to Slurm",
+    "submitit_local": "processes of this machine, in the background",
+}
+SWEEPERS = {"optuna": "with --multirun: Optuna proposes the settings of each run"}
 LISTS = ("plugins", "experiment")
 
 
@@ -74,7 +79,8 @@ class OverrideCompletion:
             ("plugins=[", "plugins, as the values of a --multirun"),
             ("plugins.", "a setting of a plugin"),
             ("~plugins.", "switch a plugin off"),
-            ("hydra/launcher=", "hand the jobs to Slurm, or to processes of this machine"),
+            ("hydra/launcher=", "jobs at the same time, here or on Slurm"),
+            ("hydra/sweeper=", "runs whose settings are proposed"),
             *((f"{typed_name(name)}=", "") for name in kinds_of(Settings)),
         ]
 
@@ -93,7 +99,9 @@ class OverrideCompletion:
         if key in self.files.groups():
             return self.files.options(key)
         if key == "hydra/launcher":
-            return [(name, "") for name in LAUNCHERS]
+            return list(LAUNCHERS.items())
+        if key == "hydra/sweeper":
+            return list(SWEEPERS.items())
         if key == "device":
             return [("auto", "a GPU if there is one"), ("cpu", ""), ("cuda", "")]
         if key == "resume":

@@ -13,7 +13,7 @@ from accel.cli.compose import overrides
 from accel.cli.compose.checker import Checker
 from accel.cli.compose.config import Config
 from accel.cli.compose.explain import explain
-from accel.cli.compose.hydra_session import ConfigFile, Session, session
+from accel.cli.compose.hydra_session import Session, session
 from accel.errors import ConfigError, nearest
 from accel.system.calls.call_arguments import with_checked_arguments
 
@@ -87,20 +87,12 @@ def check(opened: Session, normal: overrides.JobOverrides, cuda: bool | None = N
     """Return the checked config, whatever is `idle` in it; else as `finish`."""
     if "" not in sys.path and os.getcwd() not in sys.path:  # a task or plugin may be in the current directory
         sys.path.insert(0, os.getcwd())
-    composed, files = explain(opened, normal.for_hydra, lambda words: _compose(opened, words))
+    composed, files = explain(opened, normal.for_hydra, opened.compose)
     idle = _switch_off(opened, composed.get("plugins"), normal)
     config = Checker(opened, files, normal, composed, cuda).config()
     config.idle |= idle
     config.text = OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
     return config
-
-
-def _compose(opened: Session, words: Sequence[str]) -> tuple[dict[Any, Any], list[ConfigFile]]:
-    """Return the composed config, interpolations resolved, and its files. Raise what Hydra and OmegaConf raise."""
-    config, files = opened.compose(words)
-    composed = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(composed, dict)
-    return composed, files
 
 
 def _switch_off(opened: Session, plugins: Any, normal: overrides.JobOverrides) -> dict[str, str]:

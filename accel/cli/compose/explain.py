@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from accel.cli.compose.hydra_choices import missing_package
 from accel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def describe_error(session: Session, error: Exception, override: str) -> str:
 def _missing_file(session: Session, path: str) -> str:
     """Return the sentence for a config file that does not exist, such as `plugins/ampp`."""
     group, _, name = path.rpartition("/")
+    if (sentence := missing_package(group, name)) != "":
+        return sentence
     rest = path.partition("/")[2]
     if session.has_file(rest):  # a defaults list without the slash looks in the folder of its own file
         return f"there is no config {path!r}; did you mean `/{rest.partition('/')[0]}`, with the slash?"

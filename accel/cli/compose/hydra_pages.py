@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 from accel.cli.completion.shell_scripts import shell_script
 from accel.cli.compose import compose, overrides
 from accel.cli.compose.hydra_session import Session, hydra_parser
-from accel.cli.submit import launcher
+from accel.cli.compose.hydra_settings import read_hydra_settings
+from accel.cli.parallel.choose_launcher import choose_launcher
+from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError, nearest
 from accel.report.terminal import say
 
@@ -20,12 +22,13 @@ __all__ = ["show_completion", "show_config", "show_hydra_page"]
 
 def show_config(opened: Session, args: Namespace) -> None:
     """Print the checked config as it would run, or Hydra's own. Raise ConfigError if `--package` names nothing in it."""
-    launcher_words, job_words = launcher.split_words(args.overrides)
-    cuda = launcher.read_launcher(opened, launcher_words).gpus > 0 if launcher_words else None
-    normal = overrides.normalise(opened, job_words)
+    hydra, words = read_hydra_settings(opened, args.overrides, args.multirun)
+    chosen = choose_launcher(opened, hydra)
+    cuda = chosen.gpus > 0 if isinstance(chosen, Launcher) else None
+    normal = overrides.normalise(opened, words)
     config = compose.finish(opened, normal, cuda)
     if args.cfg != "job":
-        opened.hydra.show_cfg(opened.name, [*launcher_words, *normal.for_hydra], args.cfg, None, args.resolve)
+        opened.hydra.show_cfg(opened.name, [*hydra.typed, *normal.for_hydra], args.cfg, None, args.resolve)
         return
     node: Any = config.to_dict()
     for key in filter(None, (args.package or "").split(".")):

@@ -25,7 +25,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from accel.cli.compose.bundles import CONF
 from accel.errors import ConfigError
@@ -101,6 +101,10 @@ class Session:
         """Whether the first file is the resolved config of a run, which lists no others."""
         self.loader.plugins_first = self.is_resolved
         self.parser = OverridesParser.create(config_loader=self.loader)
+        self.has_own_files = config_dir is not None or (config_path is not None and not self.is_resolved)
+        """Whether config files can be the user's."""
+        self.hydra_words: list[str] = []
+        """Overrides of Hydra's own settings, which the values of all configs can refer to."""
 
     def groups(self) -> list[str]:
         """Return the config groups, sorted: `task`, `plugins`, `experiment` and the user's own."""
@@ -109,6 +113,12 @@ class Session:
     def options(self, group: str) -> list[str]:
         """Return the names of a group's files, sorted and without `.yaml`."""
         return sorted(set(self.loader.get_group_options(group, ObjectType.CONFIG)))
+
+    def listed_groups(self) -> set[str]:
+        """Return the groups from which the first file of the composition chooses, or could: those of its defaults list."""
+        lines = self.read_file(self.name).get("defaults") or []
+        keys = [str(key) for line in lines if isinstance(line, dict) for key in line]
+        return {key.removeprefix("optional ").lstrip("/") for key in keys if not key.startswith("override ")}
 
     def default_plugins(self) -> list[str]:
         """Return the plugins that the first file of the composition lists, which are on without being asked for."""
@@ -141,16 +151,32 @@ class Session:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[ConfigFile]]:
-        """Return the composed config without Hydra's own node, and its files in the order in which they were merged.
+    def compose(self, overrides: Sequence[str]) -> tuple[dict[Any, Any], list[ConfigFile]]:
+        """Return the composed config without Hydra's own node, interpolations resolved, and its files (`merged_files`).
 
         Exceptions of Hydra, OmegaConf and YAML pass.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of defaults lists without _self_
-            config = self.hydra.compose_config(self.name, list(overrides), RunMode.RUN)
-        files = [ConfigFile(file.config_path or "", file.package or "", file.parent or "") for file in self.loader.files]
-        return self.hydra.get_sanitized_cfg(config, "job"), files
+            config = self.hydra.compose_config(self.name, [*self.hydra_words, *overrides], RunMode.RUN)
+        files = self.merged_files()
+        self.expose(config)
+        return {key: _plain(config, key) for key in config if key != "hydra"}, files
+
+    def expose(self, config: DictConfig) -> None:
+        """Let `${hydra:NAME}` mean Hydra's node of a composed config from here on."""
+        HydraConfig.instance().set_config(config)
+        OmegaConf.set_readonly(config.hydra, False)
+
+    def merged_files(self) -> list[ConfigFile]:
+        """Return the files of the last composition in the order in which they were merged."""
+        return [ConfigFile(file.config_path or "", file.package or "", file.parent or "") for file in self.loader.files]
+
+    def own_files(self) -> list[ConfigFile]:
+        """Return those of them that are the user's, and neither accel's nor of an installed package."""
+        installed = (CONF, *plugin_registry.third_party_folders().values())
+        files = {file: Path(self.file_path(file.path)) for file in self.merged_files()}
+        return [file for file, path in files.items() if path.is_file() and not any(map(path.is_relative_to, installed))]
 
     def compose_multirun(self, overrides: Sequence[str]) -> DictConfig:
         """Return the config with Hydra's own node, as for a multirun. Exceptions of Hydra, OmegaConf and YAML pass."""
@@ -168,6 +194,14 @@ class Session:
                 except (ValueError, yaml.YAMLError):
                     return str(path)
         return ""
+
+
+def _plain(config: DictConfig, key: Any) -> Any:
+    """Return the value of a key as plain mappings and lists, interpolations resolved, also those that lead out of it."""
+    if config._get_node(key)._is_missing():  # type: ignore[union-attr]
+        return "???"
+    value = config[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 @contextmanager

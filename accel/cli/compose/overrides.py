@@ -31,9 +31,11 @@ from accel.system import shell_quoting
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
-__all__ = ["LISTS", "MAX_JOBS", "JobOverrides", "in_config", "is_bundle", "jobs", "named_files", "normalise", "parse"]
+__all__ = ["LISTS", "MAX_JOBS", "SEARCH", "JobOverrides", "in_config", "is_bundle", "jobs", "named_files", "normalise", "parse"]
 
 LISTS = ("plugins", "experiment")
+SEARCH = "hparams_search"
+"""Group whose files say what a sweep searches, by the name that lightning-hydra-template has."""
 MAX_JOBS = 1000
 """Jobs of one multirun; more are a typing mistake."""
 
@@ -83,7 +85,7 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
     """
     chosen: dict[str, list[str]] = {key: [] for key in LISTS}
     groups, settings, disabled = [], [], []
-    all_groups, on = session.groups(), session.default_plugins()
+    all_groups, on, listed = session.groups(), session.default_plugins(), session.listed_groups() - {"plugins"}
     for text, override in zip(typed, parse(session, typed), strict=True):
         key, plain = override.key_or_group, override.package is None and not override.is_delete()
         if key in LISTS and plain:
@@ -105,11 +107,11 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
             if key == "task" and session.is_resolved:  # whose settings would go before those of the file
                 target = session.read_file(f"task/{names[-1]}").get("_target_", "mine.MyTrainer")
                 raise ConfigError(f"{text}: the config of a run has its task; another takes its class: task._target_={target}")
-            groups.append(text.lstrip("+") if key == "task" else text)
+            groups.append(text.lstrip("+") if key == "task" or key in listed else f"+{text.lstrip('+')}" if key == SEARCH else text)
         else:
             settings.append(f"++{text.lstrip('+')}")
     chosen["plugins"].sort(key=lambda name: is_bundle(session, name))
-    lists = [f"+{key}=[{','.join(names)}]" for key, names in chosen.items() if names]
+    lists = [f"{'' if key in listed else '+'}{key}=[{','.join(names)}]" for key, names in chosen.items() if names]
     return JobOverrides(list(typed), groups + lists + settings, chosen["plugins"], disabled)
 
 

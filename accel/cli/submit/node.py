@@ -51,6 +51,7 @@ class Node:
         ranks: processes of each node.
         save_seconds: seconds that the ranks have to save before the time limit.
         attempt: times that submitit has requeued the job.
+        gpus: value of CUDA_VISIBLE_DEVICES; empty for that which submitit or Slurm has set.
     """
 
     arguments: list[str]
@@ -60,6 +61,7 @@ class Node:
     ranks: int
     save_seconds: int
     attempt: int = 0
+    gpus: str = ""
     torchrun: subprocess.Popen[bytes] | None = field(default=None, init=False)
     """The process; None before it starts."""
     stay_until: float = field(default=0.0, init=False)
@@ -119,6 +121,7 @@ class Node:
     def start_torchrun(self, command: list[str], preempt: signal.Signals) -> None:
         """Start torchrun, which does not see the signal `preempt`."""
         env = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(self.save_seconds), **os.environ}
+        env |= {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus else {}
         # Slurm signals every process of a job: torchrun and the ranks inherit the block, and do not die of the signal
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, [preempt])
         try:

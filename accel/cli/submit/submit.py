@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
+from accel.cli.parallel.machine_shares import gpus_of_job
 from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError
 from accel.report.terminal import say
+from accel.system import machine
 from accel.system.shell_quoting import command_line, quote, setting
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
@@ -31,14 +33,14 @@ MARGIN = 10
 """Seconds before the time limit in which the ranks save no more, and the job is requeued."""
 
 
-def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], folders: Sequence[str] = ()) -> int:
     """Submit a job for each config, print where they go, and return exit code 0.
 
     Args:
         launcher: submitit's launcher with its settings.
         configs: the jobs.
         flags: flags that a resumed run needs again.
-        many: whether this is a multirun, whose jobs are numbered.
+        folders: of the jobs of a multirun; none for one run.
 
     Raises:
         ConfigError: if the ranks would not train together, or the cluster takes no such job.
@@ -48,9 +50,11 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
     settings = launcher.settings(base)
     save_seconds = max(settings.get("signal_delay_s", 30) - MARGIN, 1)
     nodes = []
-    for number, config in enumerate(configs):
-        out = run_directories.job_directory(config.settings, base, number if many else None)
-        nodes.append(_node(config, out, flags, launcher.ranks, save_seconds))
+    for number, (config, folder) in enumerate(zip(configs, folders or [None], strict=True)):
+        node = _node(config, run_directories.job_directory(config.settings, base, folder), flags, launcher.ranks, save_seconds)
+        if launcher.kind == "local" and launcher.gpus:  # submitit shows all of its processes the first GPUs
+            node.gpus = ",".join(gpus_of_job(machine.gpu_names(), number, launcher.gpus))
+        nodes.append(node)
     jobs = _submit_jobs(launcher, settings, nodes, base)
     _print_jobs(launcher, configs, nodes, jobs)
     return 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,36 +18,44 @@ from omegaconf import open_dict
 from accel.cli import run_directories, torchrun
 from accel.cli.compose import compose, overrides
 from accel.cli.compose.hydra_session import Session
+from accel.cli.compose.hydra_settings import HydraSettings
 from accel.cli.exit_codes import INTERRUPTED, beside_the_work
 from accel.cli.job import Job, program
 from accel.cli.launch import print_comparison, require_launchable
-from accel.cli.sweep.words import SEARCH, SWEEPER
-from accel.errors import ConfigError, Interrupted, nearest
+from accel.cli.parallel.job_lines import JobLines
+from accel.cli.parallel.joblib_launcher import JoblibLauncher
+from accel.cli.parallel.side_by_side import run_side_by_side
+from accel.cli.submit.launcher import Launcher
+from accel.errors import ConfigError, Interrupted
 from accel.report.record.metric_choice import MetricChoice
 from accel.report.terminal import say
-from accel.system.machine import importable
 from accel.system.shell_quoting import command_line
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["PACKAGE", "TARGET", "Trials", "sweep"]
+__all__ = ["TARGET", "Trials", "sweep"]
 
-PACKAGE = "hydra_plugins.hydra_optuna_sweeper"
-TARGET = f"{PACKAGE}.optuna_sweeper.OptunaSweeper"
+TARGET = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 
 
 class Trials:
-    """Launcher that the sweeper is given: it composes and runs each trial, one after the other.
+    """Launcher that the sweeper is given: it composes and runs the trials, one after the other or some at a time.
 
     Args:
         opened: finds config files.
         fixed: the overrides that all trials have in common.
-        base: directory of the sweep; trial N is in `base/N`.
+        base: directory of the sweep.
+        folder: that of a trial in it, by its number and its overrides.
         flags: flags that a resumed run needs again.
         signals: that may stop the sweep.
+        beside: launcher of trials at the same time; None for one after the other.
     """
 
-    def __init__(self, opened: Session, fixed: Sequence[str], base: Path, flags: Sequence[str], signals: StopSignals) -> None:
-        self.opened, self.fixed, self.base, self.flags, self.signals = opened, fixed, base, flags, signals
+    def __init__(
+        self, opened: Session, fixed: Sequence[str], base: Path, folder: Callable[[int, Sequence[str]], str],
+        flags: Sequence[str], signals: StopSignals, beside: JoblibLauncher | None = None,
+    ) -> None:  # fmt: skip
+        self.opened, self.fixed, self.base, self.folder = opened, fixed, base, folder
+        self.flags, self.signals, self.beside = flags, signals, beside
         self.jobs: list[Job] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -57,17 +64,34 @@ class Trials:
         Raises:
             KeyboardInterrupt: if one was stopped.
         """
-        return [self.run([*self.fixed, *words], number) for number, words in enumerate(job_overrides, initial_job_idx)]
+        jobs = [self.job([*self.fixed, *words], number) for number, words in enumerate(job_overrides, initial_job_idx)]
+        if self.beside is None:
+            return [self.run(job, number) for number, job in enumerate(jobs, initial_job_idx)]
+        shares = self.beside.shares([job.config for job in jobs])
+        if not self.jobs:
+            say(f"trials: {self.beside.sentence(len(jobs), shares)}", file=sys.stderr)
+        lines = JobLines(self.beside.log_name, noun="trial")
+        self.jobs += run_side_by_side(jobs, shares, self.signals, lines, initial_job_idx)
+        if self.signals.requested or any(job.code in (INTERRUPTED, Interrupted.STOPPED) for job in jobs):
+            raise KeyboardInterrupt
+        return [self.outcome(job) for job in jobs]
 
-    def run(self, words: list[str], number: int) -> JobReturn:
-        """Run one trial."""
+    def job(self, words: list[str], number: int) -> Job:
+        """Return one trial, checked."""
         config = compose.compose_job(self.opened, words)
         require_launchable([config], many=True)
-        say(f"\ntrial {number + 1}: {command_line(words)}", file=sys.stderr)
-        job = Job(config, self.base / str(number), [*program(), *self.flags])
+        return Job(config, self.base / self.folder(number, words), [*program(), *self.flags])
+
+    def run(self, job: Job, number: int) -> JobReturn:
+        """Run one trial."""
+        say(f"\ntrial {number + 1}: {command_line(job.config.overrides)}", file=sys.stderr)
         self.jobs.append(job)
         if job.run() in (INTERRUPTED, Interrupted.STOPPED) or self.signals.requested:
             raise KeyboardInterrupt
+        return self.outcome(job)
+
+    def outcome(self, job: Job) -> JobReturn:
+        """Return what the sweeper is told of a trial: the best value of the metric, or the error."""
         best = job.summary.get("best")
         outcome = JobReturn()
         outcome.status = JobStatus.COMPLETED if best else JobStatus.FAILED
@@ -84,30 +108,32 @@ class Trials:
         return f"{choice.described} has trial {number}: {values[number]:.4g} with {command_line(words)}"
 
 
-def sweep(opened: Session, typed: Sequence[str], flags: Sequence[str], multirun: bool) -> int:
+def sweep(
+    opened: Session, hydra: HydraSettings, chosen: Launcher | JoblibLauncher | None, typed: Sequence[str], flags: Sequence[str]
+) -> int:
     """Run the trials of a sweep, print their table and the best, and return the largest exit code.
 
     Args:
         opened: finds config files.
-        typed: the overrides, with the sweeper's and those that have a range of values.
+        hydra: Hydra's own settings, with the sweeper's.
+        chosen: launcher of trials at the same time; None for one after the other.
+        typed: all other overrides, those that have a range of values among them.
         flags: flags that a resumed run needs again.
-        multirun: whether `--multirun` was typed.
 
     Raises:
         ConfigError: if the sweeper cannot work.
     """
-    if not multirun:
-        raise ConfigError("a sweeper proposes several runs: add --multirun")
+    if hydra.composed.hydra.sweeper.get("_target_") != TARGET:
+        name = hydra.composed.hydra.runtime.choices.get("hydra/sweeper")
+        raise ConfigError(f"hydra/sweeper={name} has no effect: accel knows optuna, and basic, which is --multirun alone")
+    if isinstance(chosen, Launcher):
+        raise ConfigError(f"{chosen.as_typed} waits for no job, and a sweeper has to be told of each; write hydra/launcher=joblib")
     if torchrun.world_size() > 1:
         raise ConfigError("a sweeper is asked by one process, and torchrun started several: start it without torchrun")
-    words = [word for word in typed if SWEEPER.match(word)]
-    searches = [f"+{word.lstrip('+')}" for word in typed if SEARCH.match(word)]
-    others = [*searches, *(word for word in typed if not (SWEEPER.match(word) or SEARCH.match(word)))]
-    parsed = overrides.parse(opened, others)
-    ranges = [word for word, override in zip(others, parsed, strict=True) if override.is_sweep_override()]
-    fixed = [word for word in others if word not in ranges]
-    first = compose.compose_job(opened, fixed)
-    composed = _composed_sweeper(opened, [*searches, *words])
+    parsed = overrides.parse(opened, typed)
+    ranges = [word for word, override in zip(typed, parsed, strict=True) if override.is_sweep_override()]
+    fixed = [word for word in typed if word not in ranges]
+    first, composed = compose.compose_job(opened, fixed), hydra.composed
     if not ranges and not composed.hydra.sweeper.get("params") and not composed.hydra.sweeper.get("search_space"):
         raise ConfigError("a sweep needs settings to search: add NAME=interval(LOW,HIGH), NAME=range(LOW,HIGH) or NAME=choice(A,B)")
     if first.settings.checkpoint_best is None:
@@ -120,7 +146,7 @@ def sweep(opened: Session, typed: Sequence[str], flags: Sequence[str], multirun:
     beside_the_work()
     with StopSignals() as signals, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the sweeper's own packages; a run has its warnings in its plan
-        trials = Trials(opened, fixed, base, flags, signals)
+        trials = Trials(opened, fixed, base, hydra.folder, flags, signals, chosen)
         with suppress(KeyboardInterrupt):  # the job has said so
             _ask(opened, composed, trials, ranges)
         signals.requested = None
@@ -140,22 +166,3 @@ def _ask(opened: Session, composed: Any, trials: Trials, ranges: Sequence[str]) 
     sweeper: Any = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=refuse, config=composed)
     sweeper.sweeper.launcher = trials
     sweeper.sweep(list(ranges))
-
-
-def _composed_sweeper(opened: Session, words: Sequence[str]) -> Any:
-    """Return Hydra's config with the sweeper. Raise ConfigError if it is not Optuna's, or is not installed."""
-    chosen = next((word.partition("=")[2] for word in words if re.match(r"\+*hydra/sweeper=", word)), "")
-    if chosen not in ("", "optuna", "basic") and chosen not in opened.options("hydra/sweeper"):
-        known = nearest(chosen, ["optuna", "basic"]) or "; accel knows optuna, and basic, which is --multirun alone"
-        raise ConfigError(f"no sweeper is called {chosen!r}{known}")
-    if not importable(PACKAGE):
-        raise ConfigError("hydra/sweeper=optuna needs the package hydra-optuna-sweeper: pip install 'accel-train[optuna]'")
-    try:
-        composed = opened.compose_multirun(list(words))
-    except Exception as error:
-        raise ConfigError(
-            f"{command_line(words)}: {' '.join(str(error.__cause__ or error).partition(chr(10))[0].split())}"
-        ) from None
-    if composed.hydra.sweeper.get("_target_") != TARGET:
-        raise ConfigError(f"{command_line(words)}: this sweeper is not Optuna's; add hydra/sweeper=optuna, or leave it out")
-    return composed

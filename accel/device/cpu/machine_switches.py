@@ -10,17 +10,15 @@ import torch
 
 from accel.device.cpu.denormals import flush_denormals, flushes_denormals
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
-from accel.system.cpu.local_ranks import RANK_CORES, core_share, local_rank, local_ranks, neighbours_first
+from accel.system.cpu.local_ranks import BINDINGS, RANK_CORES, core_share, local_rank, local_ranks, neighbours_first
 from accel.system.free_space import free_memory, total_memory
 
-__all__ = ["BINDINGS", "ENOUGH", "RESERVE", "MachineSwitches"]
+__all__ = ["ENOUGH", "RESERVE", "MachineSwitches"]
 
 ENOUGH = 2 * 2**30
 """Bytes that must be free for each rank of this machine, before memory is kept by itself."""
 RESERVE = 0.1
 """Share of all memory that must stay free; below it, what was kept by itself is given back."""
-BINDINGS = ("GOMP_CPU_AFFINITY", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY")
-"""Variables by which the user has bound OpenMP's threads to cores."""
 GB = 2**30
 
 

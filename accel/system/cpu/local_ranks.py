@@ -9,7 +9,7 @@ from pathlib import Path
 from accel.system.machine import cores
 
 __all__ = [
-    "COUNTS", "NUMBERS", "RANK_CORES", "TASKS", "TOPOLOGY", "RankCores", "core_share", "local_rank", "local_ranks",
+    "BINDINGS", "COUNTS", "NUMBERS", "RANK_CORES", "TASKS", "TOPOLOGY", "RankCores", "core_share", "local_rank", "local_ranks",
     "neighbours_first",
 ]  # fmt: skip
 
@@ -17,6 +17,8 @@ COUNTS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "
 """Variables that tell the number of ranks on this machine, the first one set; the last counts those of all machines."""
 NUMBERS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "RANK")
 """Variables that tell the number of this rank on its machine."""
+BINDINGS = ("GOMP_CPU_AFFINITY", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY")
+"""Variables by which the user has bound OpenMP's threads to cores."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
 TASKS = Path("/proc/self/task")
 

@@ -13,12 +13,12 @@ import pytest
 from accel.cli.commands import COMMANDS
 from accel.cli.completion.candidates import candidates
 from accel.cli.completion.completion_command import main, query
-from accel.cli.completion.override_candidates import LAUNCHERS, listed_words
+from accel.cli.completion.override_candidates import LAUNCHERS, SWEEPERS, listed_words
 from accel.cli.completion.shell_words import split_line
 from accel.cli.compose.compose import compose_job
+from accel.cli.compose.hydra_choices import GROUPS
 from accel.cli.compose.hydra_session import hydra_parser, session
 from accel.cli.pack.pack_command import Encoding, Format
-from accel.cli.submit.launcher import NAMES
 from accel.cli.train_command import USAGE
 from accel.data.stores.encoding_recipe import ENCODERS
 from accel.data.stores.formats import FORMATS
@@ -79,7 +79,8 @@ def test_tables_agree_with_what_they_stand_for() -> None:
     hydras = {name for action in hydra_parser()._actions for name in action.option_strings}
     assert hydras - flags == {"--run", "-r", "--experimental-rerun"}, "the first does nothing, the second is refused"
     assert flags <= hydras
-    assert LAUNCHERS == NAMES
+    assert set(LAUNCHERS) | {"basic"} == set(GROUPS["hydra/launcher"])
+    assert set(SWEEPERS) | {"basic"} == set(GROUPS["hydra/sweeper"])
     assert get_args(Encoding) == tuple(ENCODERS)
     assert get_args(Format) == tuple(FORMATS)
 

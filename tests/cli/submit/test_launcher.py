@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from accel.cli.compose import hydra_choices
 from accel.cli.compose.compose import compose_job
 from accel.cli.compose.hydra_session import Session, session
+from accel.cli.compose.hydra_settings import read_hydra_settings
+from accel.cli.parallel.choose_launcher import choose_launcher
 from accel.cli.submit import launcher
 from accel.cli.train_command import main
 from accel.errors import ConfigError
+from accel.system.machine import importable
 
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
-there = pytest.mark.skipif(not launcher.importable(launcher.PACKAGE), reason="needs the extra slurm")
+there = pytest.mark.skipif(not importable(launcher.PACKAGE), reason="needs the extra slurm")
 
 
 @pytest.fixture(scope="module")
@@ -24,34 +28,33 @@ def opened() -> Iterator[Session]:
         yield hydra_session
 
 
-def read(opened: Session, *words: str) -> launcher.Launcher:
-    return launcher.read_launcher(opened, words)
-
-
-def test_words_are_told_apart() -> None:
-    words = [SLURM, "epochs=2", "+hydra.launcher.additional_parameters.nice=3", "hydra.launchers=1", "hydra.run.dir=x", "out=hydra"]
-    assert launcher.split_words(words) == ([words[0], words[2]], [words[1], *words[3:]])
+def read(opened: Session, *words: str, multirun: bool = False) -> launcher.Launcher:
+    settings, _ = read_hydra_settings(opened, words, multirun)
+    chosen = choose_launcher(opened, settings)
+    assert isinstance(chosen, launcher.Launcher)
+    return chosen
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("hydra/launcher=joblib", "hydra/launcher=joblib has no effect: accel starts the jobs itself, or hands them to submitit"),
-        ("hydra/launcher=basic", "hydra/launcher=basic has no effect"), ("hydra/launcher=", "hydra/launcher= has no effect"),
+        ("hydra/launcher=", "no launcher is called ''; accel knows basic, joblib, submitit_slurm, submitit_local"),
         ("hydra/launcher=submitit_slrm", "no launcher is called 'submitit_slrm'; did you mean 'submitit_slurm'?"),
-        (f"{SLURM},submitit_local", "names several values"),
-        (f"{SLURM} hydra.launcher.nodes=1,2", "hydra.launcher.nodes=1,2 names several"),
-        ("hydra.launcher.nodes=2", "hydra.launcher.nodes=2 has no effect without hydra/launcher=submitit_slurm"),
+        ("hydra/launcher=jblib", "no launcher is called 'jblib'; did you mean 'joblib'?"),
+        ("hydra/launcher=basic,joblib", "names several values"),
+        ("hydra/launcher=basic hydra.launcher.nodes=1", "nodes is no setting of the launcher"),
+        ("hydra.launcher.nodes=2", "Key 'nodes' not in 'BasicLauncherConf'"),
+        ("+hydra.launcher.nodes=2", "hydra.launcher.nodes"),
     ],
-)  # fmt: skip
-def test_what_is_no_launcher_of_ours(words: str, says: str, opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+)
+def test_what_is_no_launcher_of_ours(words: str, says: str, opened: Session) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         read(opened, *words.split())
 
 
 @pytest.mark.parametrize("word", [SLURM, LOCAL])
 def test_without_the_package(word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(launcher, "importable", lambda package: False)
+    monkeypatch.setattr(hydra_choices, "importable", lambda package: False)
     assert main([word]) == 2
     assert capsys.readouterr().err == (
         f"accel: error: {word} needs the package hydra-submitit-launcher: pip install 'accel-train[slurm]'\n"
@@ -68,6 +71,7 @@ def test_without_the_package(word: str, monkeypatch: pytest.MonkeyPatch, capsys:
         ("+hydra.launcher.wckey=x", "wckey is no setting of the launcher; for sbatch alone, write +hydra.launcher.additional_par"),
         ("hydra.launcher.qos=${oc.env:NO_SUCH_VARIABLE}", "'NO_SUCH_VARIABLE' not found"),
         ("hydra.launcher=3", "nothing is no setting"),
+        ("hydra.launcher.nodes=1,2", "hydra.launcher.nodes=1,2 names several values"),
         ("hydra.launcher._target_=os.system", "_target_ is no setting of the launcher"),
     ],
 )  # fmt: skip
@@ -106,7 +110,7 @@ def test_a_file_of_the_users_may_stand_for_it(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (f"{LOCAL} epochs=0", "epochs must be"), (f"{LOCAL} seed=0,1", "add --multirun"),
-        (f"{LOCAL} -m seed=0,1 plugins=[ampp]", "job 1 of 2"), (f"{LOCAL} hydra.sweep.dir=x", "write hydra.run.dir=x"),
+        (f"{LOCAL} -m seed=0,-1", "job 2 of 2"), (f"{LOCAL} hydra.sweep.dir=x", "write hydra.run.dir=x"),
         (f"{LOCAL} hydra.launcher.tasks_per_node=2", "a job has 2 processes, and no plugin makes them train together"),
         (f"{LOCAL} hydra.launcher.nodes=2 +plugins=[ddp]", "can use only one node"),
         (SLURM, "there is no sbatch here"),

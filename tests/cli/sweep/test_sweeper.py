@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.sweep import sweeper
-from accel.cli.sweep.words import asks_for_sweeper, without_basic
+from accel.cli.compose import hydra_choices
 from accel.cli.train_command import main
 
+PACKAGE = "hydra_plugins.hydra_optuna_sweeper"
 OPTUNA = ["-m", "hydra/sweeper=optuna", "+hydra.sweeper.sampler.seed=1"]
 RUN = [
     "epochs=1",
@@ -29,7 +29,7 @@ def values(base: Path) -> list[float]:
 def test_twenty_trials_improve_on_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
     pytest.importorskip("sklearn", reason="needs the extra demo")
     monkeypatch.chdir(tmp_path)
     assert main([*OPTUNA, "hydra.sweeper.n_trials=20", *RUN, RATE, "out=sweep"]) == 0
@@ -43,7 +43,7 @@ def test_twenty_trials_improve_on_the_first(
 
 @pytest.mark.slow
 def test_a_file_of_hparams_search_says_what_to_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
     pytest.importorskip("sklearn", reason="needs the extra demo")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf/hparams_search").mkdir(parents=True)
@@ -67,7 +67,7 @@ CASES = [
 
 @pytest.mark.parametrize(("words", "sentence"), CASES, ids=[sentence[:30] for _, sentence in CASES])
 def test_what_cannot_work_is_refused_in_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip(sweeper.PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
     assert main(words) == 2
     error = capsys.readouterr().err
     assert sentence in error
@@ -75,12 +75,6 @@ def test_what_cannot_work_is_refused_in_one_sentence(words: list[str], sentence:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sweeper, "importable", lambda package: False)
+    monkeypatch.setattr(hydra_choices, "importable", lambda package: False)
     assert main([*OPTUNA, *RUN, RATE]) == 2
     assert "pip install 'accel-train[optuna]'" in capsys.readouterr().err
-
-
-def test_the_basic_sweeper_is_multirun_alone() -> None:
-    assert without_basic(["hydra/sweeper=basic", "seed=0,1"]) == ["seed=0,1"]
-    assert asks_for_sweeper(["+hparams_search=rate"])
-    assert not asks_for_sweeper(["seed=0,1", "task.hydra=1"])

@@ -45,6 +45,7 @@ class LineTracker(Tracker):
 
     def end(self, result: Any) -> None:
         super().end(result)
+        self.flush()
         if self.log is not None and self.log.incomplete_reason:
             result.unsaved[self.file_name(self.log.path)] = self.log.incomplete_reason
 

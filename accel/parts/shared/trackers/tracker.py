@@ -62,7 +62,7 @@ class Tracker(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.losses: LossLog[Row] | None = None
+        self.losses: LossLog[Any] | None = None
         """The losses that are on their way; None if nothing is written."""
 
     def open(self, run: Run) -> None:
@@ -89,8 +89,11 @@ class Tracker(Watch):
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.losses is not None:
-            row = Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples))
-            self.losses.add(row, loss, self.run.parts.update.logged)
+            self.losses.add(self.row(step), loss, self.run.parts.update.logged)
+
+    def row(self, step: int) -> Any:
+        """Return what is noted beside the loss of an update, and given to `write_updates` with it."""
+        return Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples))
 
     def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.losses is not None:
@@ -100,7 +103,7 @@ class Tracker(Watch):
             self.flush()
 
     def write_updates(
-        self, rows: list[Row], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
+        self, rows: list[Any], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
     ) -> None:
         """Write a block of updates."""
         for row, loss, skipped_count, numbers in zip(rows, losses, skipped, logged, strict=False):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from accel.cli.train_command import main
 from accel.errors import AccelWarning
 from accel.parts import Part, Watch
 from accel.plugins.amp import AMP
@@ -95,3 +96,18 @@ def test_without_a_directory_it_says_so_and_writes_nothing(name: str, tmp_path: 
 def test_nothing_is_read_on_the_host(name: str, tmp_path: Path) -> None:
     run = fit_toy([make_tracker(name, tmp_path), AMP(**FP16), "adamw"], out=tmp_path / "run", overflow=[3], counts=True)
     assert run.spy.reads.count == 0, run.spy.reads.places
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.slow
+def test_each_job_of_a_multirun_has_its_own_curves(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tracker(name, tmp_path)  # skips here what is not installed
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    monkeypatch.chdir(tmp_path)
+    settings = {"wandb": ["plugins.wandb.mode=offline"], "mlflow": [f"plugins.mlflow.tracking_uri={tmp_path / 'mlruns'}"]}
+    quiet = ["epochs=1", "device=cpu", "~plugins.progress", "plugins.metrics.curves=false", "plugins.metrics.report=false"]
+    assert main(["-m", "seed=0,1", *quiet, f"+plugins=[{name}]", *settings.get(name, []), "out=sweep"]) == 0
+    both = [curves(name, tmp_path / "sweep" / job) for job in "01"]
+    for job, actual in zip("01", both, strict=True):
+        assert actual == recorded(tmp_path / "sweep" / job)
+    assert both[0]["train/loss"] != both[1]["train/loss"]
