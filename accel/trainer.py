@@ -48,6 +48,7 @@ class Trainer(Task):
             `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
         metrics: `metrics(model, batch)`, a dict of means over the batch, `(sum, count)` or metric objects. Default: the loss.
         collate: `collate(samples)` makes a batch of a list of samples. Default: the data set's own `collate`, or torch's.
+        collate_fn: the same, by the name that it has in torch's DataLoader.
         count_samples: `count_samples(batch)`, the number of samples in a batch. Default: `accel.data.batches.sample_count`.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
         watch: watches that are on without being asked for; `()` for a silent run.
@@ -62,7 +63,7 @@ class Trainer(Task):
         evaluate_batches: batches of each rank that an evaluation looks at; None for all.
         drop_last: leave out the last micro-batch of an epoch of training, if it is short over all ranks.
         seed: seed of the model's initialisation, of the order of the data and of everything random.
-        device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
+        device: `"auto"` (CUDA, or else the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or `"xpu"`.
         out: run directory; None writes nothing.
         checkpoint_every: updates between two checkpoints, besides those at the end of epochs.
         checkpoint_epochs: epochs between two checkpoints at the end of one; the last is always saved, and each best so far.
@@ -101,6 +102,7 @@ class Trainer(Task):
         metrics: Callable[[nn.Module, Any], Any] | None = None,
         *,
         collate: Callable[[list[Any]], Any] | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         count_samples: Callable[[Any], int | None] | None = None,
         plugins: Sequence[Part | str] = (),
         watch: Sequence[Part | str] = ("progress", "metrics"),
@@ -121,7 +123,9 @@ class Trainer(Task):
         skipped: dict[str, str] | None = None, bundled: Sequence[str] = (), command: str = "", config: str = "",
     ) -> None:  # fmt: skip
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
-        self.given |= {"collate": collate, "count_samples": count_samples}
+        if collate is not None and collate_fn is not None:
+            raise ConfigError("collate and collate_fn are two names of one function; give one of them")
+        self.given |= {"collate": collate or collate_fn, "count_samples": count_samples}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_epochs, checkpoint_keep,
@@ -155,9 +159,9 @@ class Trainer(Task):
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
             task=self, code=task_code(self, Trainer, self.given), task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
-            collate=self.given["collate"] or self.collate, initial_weights=self.initial_weights, plugins=self.plugins,
-            watches=self.watch, objectives=self.objectives, evaluation_split=self.evaluates, skipped=self.skipped,
-            bundled=self.bundled, command=self.command, config=self.config,
+            collate=self.given["collate"] or self.collate or self.collate_fn, initial_weights=self.initial_weights,
+            plugins=self.plugins, watches=self.watch, objectives=self.objectives, evaluation_split=self.evaluates,
+            skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class AsyncReadback:
 
     `slots[i].copy_(number)` costs about a microsecond on a CPU and one small kernel on CUDA, and reads nothing. `start` begins the
     copy of the whole row. From then on the slots may be written again, because the device keeps the order. `poll` returns the row
-    once it has landed: on CUDA in pinned memory, where an event tells when; on the CPU at once.
+    once it has landed: on CUDA in pinned memory, where an event tells when; on the CPU at once. Elsewhere `start` waits for it.
 
     Args:
         size: the number of slots.
@@ -41,7 +41,7 @@ class AsyncReadback:
         """Start the copy of the slots to the host. Return False, and send nothing, if the last row sent was not read yet."""
         if self.pending:
             return False
-        self.host_row.copy_(self.row, non_blocking=True)
+        self.host_row.copy_(self.row, non_blocking=self.event is not None)
         if self.event is not None:
             self.event.record(torch.cuda.current_stream(self.row.device))  # that of the copy, whichever device is current
         self.pending = True

@@ -7,6 +7,7 @@ import traceback
 
 import torch
 
+from accel.device.accelerators import empty_cache
 from accel.errors import TrainingError
 
 __all__ = ["MESSAGES", "free_cached_memory", "is_out_of_memory", "release_frames"]
@@ -19,6 +20,7 @@ MESSAGES = (
     "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUSPARSE_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
+    "XPU out of memory",
     "MPS backend out of memory",
 )
 """Texts in a RuntimeError that say that memory is short; torch's own class is raised by its caching allocator only."""
@@ -52,7 +54,6 @@ def release_frames(error: BaseException) -> str:
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Free objects that refer to each other in circles, and return unused cached blocks of CUDA memory to the device."""
+    """Free objects that refer to each other in circles, and return unused cached blocks of memory to the device."""
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    empty_cache(device)

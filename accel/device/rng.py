@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from accel.device.accelerators import default_generator
 from accel.device.generators import GeneratorHandle, TorchGenerator, global_generators
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
@@ -20,7 +21,7 @@ class Randomness:
     """All random generators of a run, seeded, saved and restored together.
 
     Args:
-        device: of the run; the generator of a CUDA device is one of them.
+        device: of the run; the generator of an accelerator is one of them.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -73,8 +74,8 @@ class Randomness:
         }  # fmt: skip
         if self.held:
             state["held"] = [handle.state() for handle in self.held]
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        if (generator := default_generator(self.device)) is not None:
+            state[self.device.type] = generator.get_state()
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -87,8 +88,8 @@ class Randomness:
             generator.set_state(generator_state)
         for handle, held in zip(self.held, state.get("held", []), strict=False):
             handle.restore(held)
-        if "cuda" in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        if self.device.type in state and (generator := default_generator(self.device)) is not None:
+            generator.set_state(state[self.device.type])
 
     @contextmanager
     def preserved(self, loaders: bool = True) -> Iterator[None]:

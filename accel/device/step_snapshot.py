@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accel.device.accelerators import default_generator
 from accel.device.buffers import writable
 from accel.device.rng import host_rng_state, set_host_rng_state
 
@@ -25,14 +26,13 @@ class StepSnapshot:
 
     Args:
         model: the module whose buffers are kept.
-        device: of the run; the generator of a CUDA device is one of torch's.
+        device: of the run; the generator of an accelerator is one of torch's.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.generators = [torch.default_generator]
-        if device.type == "cuda":
-            index = torch.cuda.current_device() if device.index is None else device.index
-            self.generators.append(torch.cuda.default_generators[index])
+        if (generator := default_generator(device)) is not None:
+            self.generators.append(generator)
         self.modules = [module for module in model.modules() if module._buffers]
         self.watched, self.draws = 0, False
         self.host: Any = None

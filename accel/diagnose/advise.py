@@ -22,7 +22,7 @@ from accel.diagnose.layers.layer_table import LayerTable, ParameterFacts
 from accel.diagnose.layers.model_pass import ModelPass, own_batch, pass_of, unmoved
 from accel.diagnose.layers.operation import Operation
 from accel.diagnose.layers.trace import trace
-from accel.engine.checks.preflight import require_one_process
+from accel.engine.checks.preflight import require_one_process, require_timed_device
 from accel.engine.sandbox import sandbox
 from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
@@ -144,6 +144,7 @@ class Subject:
 
 def _advise(subject: ModelPass, batch: Any, seconds: float, say: Callable[[str], None], about: Subject) -> Advice:
     """Return the advice on a pass, whose model the caller puts back."""
+    require_timed_device("advise", subject.device.type)
     started, model, load = perf_counter(), subject.model, OtherLoad()
     traced = trace(subject, seconds, say)
     busy = load.percent()

@@ -28,7 +28,7 @@ from accel.diagnose.probes.measure import Measurer
 from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.engine.build import build
-from accel.engine.checks.preflight import check_trainer
+from accel.engine.checks.preflight import check_trainer, require_timed_device
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.request import RunRequest
@@ -102,6 +102,7 @@ def given_model(trainer: Trainer) -> nn.Module | None:
 def measured_run(trainer: Trainer) -> Iterator[tuple[TrainingRun, RunRequest]]:
     """Give the run of a trainer, ready for its first update; undo everything at the end, that it was built too."""
     check_trainer(trainer, "doctor")
+    require_timed_device("doctor", trainer.settings.device)
     asked = trainer._request()
     request = for_measuring(asked)
     with ExitStack() as cleanup:

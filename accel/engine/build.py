@@ -19,6 +19,7 @@ from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
+from accel.device.accelerators import moved
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
 from accel.device.rng import Randomness
 from accel.device.run_facts.host_facts import host_facts
@@ -55,14 +56,7 @@ from accel.system.call_stack import warn_user
 from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
-__all__ = [
-    "DEFAULT_BATCH_SIZE",
-    "PARALLEL",
-    "build",
-    "make_run",
-    "set_up",
-    "set_up_parts",
-]
+__all__ = ["DEFAULT_BATCH_SIZE", "PARALLEL", "build", "make_run", "set_up", "set_up_parts"]
 
 DEFAULT_BATCH_SIZE = 32
 PARALLEL = ("ddp", "fsdp")
@@ -181,7 +175,7 @@ def make_run(
     settings = request.settings
     run = TrainingRun(
         parts,
-        without_ranks(check_model(request.model(), request.trains), parts.parallel.world_size).to(device),
+        moved(without_ranks(check_model(request.model(), request.trains), parts.parallel.world_size), device, "the model"),
         request.task_method(request.loss),
         device,
         settings.seed,

@@ -24,6 +24,8 @@ class Task:
     """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
     collate: Callable[[list[Any]], Any] | None = None
     """Function or method that makes a batch of a list of samples."""
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    """The same, by the name that it has in torch's DataLoader."""
     evaluated: Callable[[dict[str, float]], Any] | None = None
     """Function or method that is given the metrics of each evaluation, all batches together, and may return a dict to add."""
     made_with: dict[str, Any]
@@ -80,6 +82,17 @@ class Task:
             teacher: the model to ask, in evaluation mode.
             calls: the calls that the loss made of the model, each with `args`, `kwargs` and `output`.
             batch: the batch.
+        """
+
+    def adapt_weights(self, model: nn.Module, state: dict[str, Any]) -> Any:
+        """Return the weights that `init` gave as the model takes them, by name: another file format, or another size of input.
+
+        A dict; or a dict and the names in the model of what begins anew, each with the reason in words, `{name: reason}`. None, or
+        undefined, takes the weights as they are.
+
+        Args:
+            model: the model.
+            state: tensors by name, renamed by `init_rename`, on the CPU.
         """
 
     def objectives(self, model: nn.Module) -> Any:

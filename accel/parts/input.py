@@ -15,6 +15,7 @@ from accel.data.batches.make_batches import make_batches
 from accel.data.loaders.device_copy import map_tensors
 from accel.data.ranks.rank_share import RankShare
 from accel.data.sampling import permutation
+from accel.device.accelerators import moved
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.window import Micro, Window
@@ -121,7 +122,7 @@ class Transfer(Part):
 
     def batch(self, batch: Any) -> Any:
         """Return one batch on the device. Tuples, lists, dicts and named tuples are kept, other objects passed through."""
-        return map_tensors(batch, lambda tensor: tensor.to(self.device))
+        return map_tensors(batch, lambda tensor: moved(tensor, self.device, "a batch"))
 
     def close(self) -> None:
         """End the copying ahead, when the run ends, however it ends."""

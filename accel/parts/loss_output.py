@@ -11,22 +11,13 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError, describe
+from accel.parts.shared.loss_dicts import is_loss_dict, sum_of_losses
 from accel.system.call_stack import warn_user
 
 __all__ = [
-    "FORMS",
-    "MAX_ITEMS",
-    "RESERVED",
-    "LoggedMeans",
-    "LossMetrics",
-    "LossOutput",
-    "check_items",
-    "check_logged",
-    "loss_metrics",
-    "refuse_single_sample",
-    "split_loss",
-    "split_metrics",
-]
+    "FORMS", "MAX_ITEMS", "RESERVED", "LoggedMeans", "LossMetrics", "LossOutput", "check_items", "check_logged", "loss_metrics",
+    "refuse_single_sample", "split_loss", "split_metrics",
+]  # fmt: skip
 
 RESERVED = ("epoch", "loss", "lr", "samples", "skipped", "update")
 """Names of the numbers that every update has."""
@@ -49,10 +40,15 @@ class LossOutput(NamedTuple):
 def split_loss(out: Any, origin: str = "loss(model, batch) returned") -> LossOutput:
     """Return the parts of what `loss(model, batch)` returned. `origin` says so, or otherwise, in errors.
 
+    In the place of the loss may stand a dict of losses by name, as the detectors of torchvision return them in training: their
+    sum is minimised, and each is logged.
+
     Raises:
         ConfigError: for a loss that is no scalar, or that no trained weight has a part in; for anything else beside it.
     """
     loss, rest = (out[0], out[1:]) if isinstance(out, tuple) and len(out) in (2, 3) else (out, ())
+    if is_loss_dict(loss) and len(rest) < 2 and not any(isinstance(part, Mapping) for part in rest):
+        loss, rest = sum_of_losses(loss, origin), (*rest, loss)
     if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
         raise ConfigError(f"{origin} {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}")
     if not loss.requires_grad:
@@ -105,6 +101,8 @@ def loss_metrics(out: Any) -> Any:
         ConfigError: for a loss that is no number, and for anything else beside it.
     """
     loss, *rest = out if isinstance(out, tuple) and len(out) in (2, 3) else (out,)
+    if is_loss_dict(loss) and len(rest) < 2 and not any(isinstance(part, Mapping) for part in rest):
+        loss, rest = sum_of_losses(loss, "loss(model, batch) returned", trains=False), [*rest, loss]
     if not isinstance(loss, Real) and (not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex()):
         raise ConfigError(
             f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}"
@@ -238,6 +236,8 @@ def _loss_hint(loss: Any) -> str:
         return ", without item()"
     if isinstance(loss, Tensor) and loss.dim() and loss.is_floating_point():
         return ": its mean()"
+    if isinstance(loss, list) and loss and all(isinstance(part, Mapping) for part in loss):
+        return "; a model that returns its losses in training alone is evaluated by metrics(model, batch)"
     if isinstance(getattr(loss, "loss", None), Tensor) or (isinstance(loss, Mapping) and "loss" in loss):
         return ": its loss"
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import sent
 from accel.parts.grads import Grads
 from accel.parts.parallel import Parallel
 from accel.parts.window import Micro
@@ -80,7 +81,7 @@ class WindowMean:
         loss = loss.detach()
         ranks = self.parallel.world_size
         count = micro.samples if items is None or micro.samples == 0 else items
-        self.empty = (count == 0).to(loss.device, non_blocking=True) if isinstance(count, Tensor) else bool(count == 0)
+        self.empty = sent(count == 0, loss.device) if isinstance(count, Tensor) else bool(count == 0)
         self.all_empty = both(self.all_empty, self.empty)
         self.to_clear = False if micro.weight == 1.0 and ranks == 1 else self.empty
         if ranks > 1 or (items is not None and micro.weight != 1.0):
@@ -136,7 +137,7 @@ class WindowMean:
         """Return the weight of a micro-batch of so many items, or samples, and add it to the total."""
         samples = self.parallel.window_samples if by_samples else None
         if isinstance(items, Tensor):
-            items = items.to(device, torch.float32, non_blocking=True)
+            items = sent(items, device, torch.float32)
         else:  # a kernel that fills, not a copy that the host would wait for
             items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:

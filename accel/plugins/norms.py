@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import sent, wide_dtype
 from accel.device.dtensor import local_shard, norms, placement, real_shard
 from accel.errors import ConfigError
 from accel.parts import Grads, Watch
@@ -105,7 +106,7 @@ class Norms(Watch):
         gradients = [local_shard(param.grad, param) for param in with_gradient if param.grad is not None]
         squares = squared_norms(gradients, with_gradient)
         if len(with_gradient) < len(self.params):
-            zeros = torch.zeros(len(self.params), dtype=torch.float64, device=self.rows.device)
+            zeros = torch.zeros(len(self.params), dtype=squares.dtype, device=self.rows.device)
             squares = zeros.index_copy_(0, self.columns_of(with_gradient), squares)
         self.grad_norms = self.norms_of_parts(squares)
         if grads.scale is not None:
@@ -137,7 +138,7 @@ class Norms(Watch):
 
 
 def squared_norms(shards: list[Tensor], params: list[Tensor]) -> Tensor:
-    """Return the squared 2-norms of tensors, (n,) float64, over all shards.
+    """Return the squared 2-norms of tensors, (n,), over all shards: float64, or float32 on a device without it.
 
     Args:
         shards: what this process has of them.
@@ -145,12 +146,13 @@ def squared_norms(shards: list[Tensor], params: list[Tensor]) -> Tensor:
     """
     if not shards:
         return torch.zeros(0, dtype=torch.float64)
-    squares = torch.stack(norms(shards)).double().square()
+    each = torch.stack(norms(shards))
+    squares = each.to(wide_dtype(each.device)).square()
     groups: dict[Any, list[int]] = {}
     for index, param in enumerate(params):
         groups.setdefault(placement(param), []).append(index)
     for sharding, indices in groups.items():
         if sharding.mesh is not None:
-            chosen = torch.tensor(indices).to(squares.device, non_blocking=True)
+            chosen = sent(torch.tensor(indices), squares.device)
             squares[chosen] = sharding.all_reduce(squares[chosen])
     return squares

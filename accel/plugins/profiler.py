@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch._C._autograd import _profiler_enabled
 from torch.profiler import ProfilerActivity, profile
 
+from accel.device.accelerators import synchronize
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "Profiler", "export_trace"]
 
 FOLDER = "profile"
+ACTIVITIES = {"cuda": (ProfilerActivity.CUDA,), "xpu": (ProfilerActivity.XPU,)}
+"""What is recorded beside the host, by the kind of device."""
 
 
 @dataclass(eq=False)
@@ -89,7 +91,7 @@ class Profiler(Watch):
     def start(self) -> None:
         """Start recording, with nothing left under way on the device."""
         self.synchronize()
-        activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.device.type == "cuda")]
+        activities = [ProfilerActivity.CPU, *ACTIVITIES.get(self.device.type, ())]
         self.profile = profile(activities=activities, profile_memory=self.memory, record_shapes=self.shapes, with_stack=self.stacks)
         with warnings.catch_warnings():  # of torch 2.10, that a second cycle would forget the first: there is one
             warnings.filterwarnings("ignore", "Warning: Profiler clears events", UserWarning)
@@ -109,8 +111,7 @@ class Profiler(Watch):
 
     def synchronize(self) -> None:
         """Wait for the device, so that its kernels are recorded in the updates that launched them."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
     def make_table(self, profile: profile, updates: int) -> Section:
         """Return the table of the operators that took longest in themselves, per update."""

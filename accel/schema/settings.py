@@ -35,7 +35,7 @@ class Settings:
     seed: Seed = 0
     """Seed of the model's initialisation, the order of the data and everything random."""
     device: str = "auto"
-    """auto, cpu, cuda, or one device such as cuda:1."""
+    """auto (CUDA, or else the CPU), cpu, cuda, one device such as cuda:1, mps or xpu."""
     out: Place | None = None
     """The run directory."""
     checkpoint_every: Count | None = None
@@ -98,9 +98,9 @@ class Settings:
         if wrong := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {wrong[0]!r}")
         read_freeze(self.freeze)
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            hint = nearest(self.device, ["auto", "cpu", "cuda"])
-            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu", self.device):
+            hint = nearest(self.device, ["auto", "cpu", "cuda", "mps", "xpu"])
+            raise ConfigError(f"device must be auto, cpu, cuda, cuda:N, mps or xpu, not {self.device!r}{hint}")
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as JSON holds them, by the names that are typed; without those that say where a run is written."""

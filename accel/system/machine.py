@@ -22,6 +22,7 @@ from accel.system.deprecation.old_attributes import MovedAttribute
 __all__ = [
     "BF16_CAPABILITY",
     "DRIVER_QUERY",
+    "OTHER_ACCELERATORS",
     "Need",
     "capabilities_by_nvml",
     "cores",
@@ -34,6 +35,10 @@ __all__ = [
     "resolve_device",
     "visible_devices",
 ]
+
+
+OTHER_ACCELERATORS = ("mps", "xpu")
+"""Kinds of accelerator beside CUDA that a run can be on: Apple's and Intel's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Need:
     extra: str = ""
 
     def unmet_reason(self, settings: dict[str, Any], device: str) -> str | None:
-        """Return the reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None if they can."""
+        """Return the reason why `settings` cannot work on `device` (`"cpu"`, `"cuda"`, `"mps"`), or None if they can."""
         if any(settings.get(name) != value for name, value in self.when.items()):
             return None
         subject = " and ".join(f"{name}={value}" for name, value in self.when.items() if value is not False)
@@ -65,7 +70,8 @@ class Need:
         if kind == "package" and not importable(package):
             return f"{subject} the package {package}: pip install 'accel-train[{self.extra or package}]'"
         if kind == "cuda" and device != "cuda":
-            return f"{subject} CUDA, and this run is on the CPU" + (f" ({self.why})" if self.why else "")
+            where = device if device in OTHER_ACCELERATORS else "the CPU"
+            return f"{subject} CUDA, and this run is on {where}" + (f" ({self.why})" if self.why else "")
         if kind == "bfloat16" and lacks_bf16(device):
             lack = "(avx512_bf16, amx_bf16), and this CPU has none"
             if device == "cuda":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from accel.tasks.image_splits import Split, find_splits
 from accel.tasks.models.airnet import AirNet
 from accel.tasks.models.by_name import model_by_name
 from accel.tasks.models.resnet import resnet18, resnet50, small
+from accel.tasks.models.timm_models import PREFIX, TimmModel
 from accel.tasks.normalise import MEAN, STD, normalise
 from accel.tasks.validate import validate
 from accel.trainer import Trainer
@@ -44,13 +45,15 @@ class Images(Trainer):
 
     In place of class folders a split may be a packed store (`train.lmdb`, `train.raw`), or tar or TFRecord shards.
 
-    The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits.
+    The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits. A model of
+    timm is made for `size` where its class takes that, and normalises as the weights expect that are published under its name.
     A model with a method `init_from_pictures(pictures)` is first given 1,024 training pictures in this form, to begin from.
 
     Args:
         root: the folder of the splits, or a URL such as s3://bucket/data, which is kept on disk as it is read.
         size: the side of the pictures in training and evaluation, in pixels.
-        model: small, resnet18, resnet50, airnet, airnet_s, or the dotted name of a class, which is called with `num_classes=`.
+        model: small, resnet18, resnet50, airnet, airnet_s, `timm/` and the name of a model of the package timm, or the dotted name
+            of a class, which is called with `num_classes=`.
         crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
@@ -70,7 +73,7 @@ class Images(Trainer):
     """
 
     suffixes = SUFFIXES
-    normalisation = {"mean": MEAN, "std": STD}
+    normalisation: Mapping[str, Any] = {"mean": MEAN, "std": STD}
 
     def __init__(
         self,
@@ -92,9 +95,13 @@ class Images(Trainer):
             Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter,
             max_pixels=max_pixels, unlabelled=unlabelled,
         )  # fmt: skip
-        if model not in MODELS and "." not in model:
-            hint = nearest(model, MODELS)
-            raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
+        self.timm = TimmModel("task.model", model) if model.startswith(PREFIX) else None
+        if model not in MODELS and self.timm is None and ("." not in model or "/" in model):
+            hint = nearest(model, [*MODELS, PREFIX + model.replace(":", "/").rpartition("/")[2]])
+            raise ConfigError(
+                f"task.model must be {', '.join(MODELS)}, a model of timm such as timm/resnet34, or a class such as "
+                f"package.module.Net, not {model!r}{hint}"
+            )
         self.reader = ImageReader(decoder, filter, max_pixels)
         self.reader.check()
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
@@ -102,6 +109,9 @@ class Images(Trainer):
             self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
         else:
             self.classes, self.splits = list(self.saved_metadata["classes"]), {}
+        if self.timm is not None:
+            self.normalisation = (self.saved_metadata or {}).get("normalisation") or self.timm.normalisation
+            self.timm.check_init(self.initial_weights)
         self.views = views
         is_loaded = self.saved_metadata is not None
         self.unlabelled = None if unlabelled is None or is_loaded else self.folder_without_classes(root, unlabelled)
@@ -126,20 +136,34 @@ class Images(Trainer):
         classes = len(self.classes)
         if self.kind in MODELS:
             net: Any = MODELS[self.kind](classes, self.size)
+        elif self.timm is not None:
+            net = self.timm.make(classes, self.size, self.saved_metadata is not None)
         else:
             net = model_by_name("task.model", self.kind, num_classes=classes)(num_classes=classes)
         initialise = getattr(net, "init_from_pictures", None) or _deprecated_show(net)
         if initialise and self.saved_metadata is None:
-            initialise(normalise(self.initial_pictures()))
+            initialise(self.normalised(self.initial_pictures()))
         model: nn.Module = net
         return model
 
     def identity(self) -> dict[str, Any]:
         """Return the identity of the run: of the decoders only `scaled` gives other pixels."""
-        identity = super().identity()
+        identity = super().identity() | ({} if self.timm is None else {"normalisation": self.normalisation})
         if identity.get("unlabelled") is None:  # not kept else: checkpoints of before there was one go on
             identity.pop("unlabelled", None)
         return identity | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the classes, and the normalisation of a model of timm, of which another timm may know another."""
+        return super().metadata() | ({} if self.timm is None else {"normalisation": dict(self.normalisation)})
+
+    def adapt_weights(self, model: nn.Module, state: dict[str, Any]) -> Any:
+        """Return given weights as a model of timm takes them."""
+        return None if self.timm is None else self.timm.adapt(model, state)
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Return pictures, (batch, height, width, 3) from 0 to 255, as the model takes them."""
+        return normalise(pictures, self.normalisation["mean"], self.normalisation["std"])
 
     def initial_pictures(self) -> Tensor:
         """Return at most 1,024 training pictures from all over the data, without augmentation: (n, size, size, 3) uint8.
@@ -188,14 +212,14 @@ class Images(Trainer):
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch
-        logits = model(normalise(pictures))
+        logits = model(self.normalised(pictures))
         if self.unlabelled is None:
             return F.cross_entropy(logits, labels)
         return F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum") / len(labels)
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
-        return scores(average_views(model, normalise(pictures), self.views), labels)
+        return scores(average_views(model, self.normalised(pictures), self.views), labels)
 
     def sample_of(self, path: str) -> Tensor:
         """Return the picture in a file as evaluation shows it, (size, size, 3) uint8."""
@@ -203,7 +227,7 @@ class Images(Trainer):
         return torch.from_numpy(picture.resized_crop(crops.centre(*picture.size, self.share), self.size))
 
     def predict(self, model: nn.Module, batch: Tensor) -> Tensor:
-        return average_views(model, normalise(batch), self.views)
+        return average_views(model, self.normalised(batch), self.views)
 
 
 def _deprecated_show(net: Any) -> Callable[[Tensor], None] | None:

@@ -21,6 +21,7 @@ from accel.testing import run_checks
 from accel.testing.plugin_runs import companions
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, blocks_of, where
 from tests.support.companions import COMPANIONS
+from tests.support.torchvision_ops import import_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ NOT_RUN = Counter(
     }
 )
 """Blocks that are marked `not run: REASON`, by page. This is all of them: another one must be added here, with its reason there."""
-PEERS = Counter({"lightning": 1, "accelerate": 1, "transformers": 1})
+PEERS = Counter({"lightning": 1, "accelerate": 1, "transformers": 1, "timm": 1, "torchvision": 2, "datasets": 1})
 """Blocks that run where a package is installed, and are compiled elsewhere."""
 
 
@@ -80,6 +81,8 @@ def test_the_python_of_a_page(page: str, here: Path, monkeypatch: pytest.MonkeyP
         package = block.note.removeprefix("needs: ") if block.note.startswith("needs: ") else ""
         if package and find_spec(package) is None:
             continue
+        if package in ("timm", "torchvision"):
+            import_torchvision()
         with warnings.catch_warnings():
             if package:
                 warnings.simplefilter("ignore")  # a peer's warnings are its own

@@ -68,7 +68,7 @@ def test_the_error_of_one_rank_is_that_of_all_at_once(actual: Found) -> None:
             assert own == 'KeyError: "the second rank\'s own"'
     for name in ("ddp", "fsdp"):
         sentence, _ = first["sentences"][f"{name.upper()} nccl config"]
-        assert sentence.endswith(f"{name}.backend=nccl carries tensors of GPUs, and this run is on the CPU; set backend=gloo")
+        assert sentence.endswith(f"{name}.backend=nccl carries tensors of GPUs, and this run is on cpu; set backend=gloo")
 
 
 def test_an_end_that_is_no_error_is_told_too(actual: Found) -> None:

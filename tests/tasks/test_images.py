@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -171,8 +172,11 @@ def test_models_by_name(pictures: Path, model: str) -> None:
     [
         (
             {"model": "resnet81"},
-            "task.model must be small, resnet18, resnet50, airnet, airnet_s, or a class .* did you mean 'resnet18'?",
+            "task.model must be small, resnet18, resnet50, airnet, airnet_s, a model of timm such as timm/resnet34, or a class .* "
+            "did you mean 'resnet18'?",
         ),
+        ({"model": "tim/resnet34"}, "did you mean 'timm/resnet34'?"),
+        ({"model": "timm:resnet34"}, "did you mean 'timm/resnet34'?"),
         ({"model": "nowhere.Net"}, "task.model=nowhere.Net: there is no module nowhere to import"),
         ({"model": "nowhere.at.all.Net"}, "there is no module nowhere.at.all to import"),
         ({"model": f"{__name__}.Nett"}, "has no Nett; did you mean 'Net'?"),
@@ -187,6 +191,12 @@ def test_models_by_name(pictures: Path, model: str) -> None:
 def test_settings_are_checked(pictures: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Images(root=str(pictures), **settings).model()
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed: tests/ecosystem has its models")
+def test_timm_is_named_with_its_extra(pictures: Path) -> None:
+    with pytest.raises(ConfigError, match=r"task.model=timm/resnet34 needs the package timm: pip install 'accel-train\[timm\]'"):
+        Images(root=str(pictures), model="timm/resnet34")
 
 
 def test_an_error_in_the_users_module_is_the_users(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

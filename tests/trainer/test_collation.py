@@ -133,3 +133,65 @@ def test_differences_in_words() -> None:
     assert difference(one, {"x": torch.zeros(2)}) == ("the key 'y'", "no 'y'")
     assert difference(1, 2.5) is None
     assert uncollatable((1, {"a": None})) == "None at ['a']"
+
+
+def pairs(samples: list[Any]) -> Any:
+    """What no other function makes of them."""
+    return torch.stack([x for x, _ in samples]) + 100, len(samples)
+
+
+class WithMethod(Trainer):
+    """`collate_fn` as a method of the task."""
+
+    def model(self) -> nn.Module:
+        return nn.Linear(2, 1)
+
+    def data(self, split: str) -> Any:
+        return Odd((torch.zeros(2), 17)) if split == "train" else None
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        assert batch[0].min() >= 100
+        return model(batch[0]).square().mean() * 1e-6
+
+    def collate_fn(self, samples: list[Any]) -> Any:
+        return pairs(samples)
+
+
+class WithAttribute(WithMethod):
+    collate_fn = staticmethod(pairs)
+
+
+class Own(Odd):
+    """A data set with the function that its DataLoader would be given."""
+
+    collate_fn = staticmethod(pairs)
+
+
+def seen(data: Any, **settings: Any) -> Any:
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        assert batch[0].min() >= 100
+        return model(batch[0]).square().mean() * 1e-6
+
+    return Trainer(nn.Linear(2, 1), data, loss=loss, watch=(), batch_size=8, **settings).fit()
+
+
+@pytest.mark.parametrize("plugins", [LOADERS[name] for name in ("plain", "threads", "workers", "prefetch")])
+def test_collate_fn_by_any_way(plugins: Any) -> None:
+    data = Odd((torch.zeros(2), 17))
+    ways = (
+        lambda: seen(data, collate_fn=pairs, plugins=plugins), lambda: seen(data, collate=pairs, plugins=plugins),
+        lambda: seen(Own((torch.zeros(2), 17)), plugins=plugins),
+        lambda: WithMethod(plugins=plugins, watch=(), batch_size=8).fit(),
+        lambda: WithAttribute(plugins=plugins, watch=(), batch_size=8).fit(),
+    )  # fmt: skip
+    for way in ways:
+        assert way().samples == 40
+
+
+def test_one_function_under_two_names_is_refused() -> None:
+    with pytest.raises(ConfigError, match="collate and collate_fn are two names of one function"):
+        seen(Odd(None), collate=pairs, collate_fn=pairs)
+
+
+def test_a_given_function_goes_before_that_of_the_data() -> None:
+    seen(Own((torch.zeros(2), 17)), collate_fn=lambda samples: (torch.full((len(samples), 2), 200.0), 1))

@@ -71,6 +71,10 @@ WRONG = {
     "detached": (lambda loss, out: loss.detach(), r"without a gradient.*without detach\(\)"),
     "one": (lambda loss, out: (loss,), "a tuple of 1"),
     "four": (lambda loss, out: (loss, 1, 2, 3), "a tuple of 4"),
+    "numbers among losses": (lambda loss, out: {"a": loss, "b": 1.0}, "a dict with a float as 'b'; the sum of a dict of scalar"),
+    "matrix among losses": (lambda loss, out: {"a": out}, "a dict with a tensor of shape .* as 'a'"),
+    "no gradient": (lambda loss, out: {"a": loss, "b": loss.detach()}, "with 'b' among them, which has no gradient; .*the rest"),
+    "no losses": (lambda loss, out: {}, "returned a dict"),
 }  # fmt: skip
 
 
@@ -218,3 +222,42 @@ def test_metrics_have_the_same_rule(items: Any) -> None:
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"metrics\(model, batch\) returned .*; return a dict, or \(dict, n_items\)"):
         trainer.fit()
+
+
+def test_a_dict_of_losses_is_their_sum(tmp_path: Path) -> None:
+    """As torchvision's detectors return it, with a number of items too."""
+    two: dict[str, Callable[..., Any]] = {
+        "dict": lambda loss, out: {"first": loss, "second": out.square().mean()},
+        "pair": lambda loss, out: (loss + out.square().mean(), {"first": loss.detach(), "second": out.square().mean().detach()}),
+    }
+    logs, weights = {}, {}
+    for name, extra in two.items():
+        result = train(extra, [Accumulate(steps=2)], watch=[Metrics(curves=False)], out=tmp_path / name)
+        weights[name] = result.model.weight
+        logs[name] = (tmp_path / name / "metrics.jsonl").read_text()
+    assert torch.equal(weights["dict"], weights["pair"])
+    assert logs["dict"] == logs["pair"]
+    assert "second" in logs["dict"]
+    counted = train(lambda loss, out: ({"first": loss}, len(out)), [Accumulate(steps=2)])
+    assert torch.equal(counted.model.weight, train(lambda loss, out: (loss, len(out)), [Accumulate(steps=2)]).model.weight)
+
+
+def test_a_dict_of_losses_is_evaluated_by_name() -> None:
+    def losses(model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        out = model(batch[0])
+        return {"a": out.square().mean(), "b": out.sum() * 0}
+
+    result = Trainer(nn.Linear(8, 2), ROWS, ROWS, loss=losses, watch=()).fit()
+    assert set(result.metrics) == {"loss", "a", "b"}
+    assert result.metrics["loss"] == pytest.approx(result.metrics["a"])
+
+
+def test_a_model_without_losses_in_evaluation_needs_metrics() -> None:
+    """A detector returns boxes there."""
+
+    def losses(model: nn.Module, batch: Any) -> Any:
+        return model(batch[0]).mean() if model.training else [{"boxes": X}]
+
+    fix = "; a model that returns its losses in training alone is evaluated by metrics"
+    with pytest.raises(ConfigError, match=rf"returned a list; .*{fix}"):
+        Trainer(nn.Linear(8, 2), ROWS, ROWS, loss=losses, watch=()).fit()

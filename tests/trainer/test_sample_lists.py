@@ -196,6 +196,11 @@ def test_what_is_no_data() -> None:
         run(Frame())
     with pytest.raises(ConfigError, match="data is a dict of 'x' of 50, 'y' of 49; pass a dict of columns of one length"):
         run({"x": X, "y": Y[1:]})
+    sets = {"train": TensorDataset(X, Y), "test": TensorDataset(X, Y)}
+    with pytest.raises(
+        ConfigError, match=r"data is a dict of data sets, 'train' and 'test'; pass one of them, such as data\['train'\]"
+    ):
+        run(sets)
     with pytest.raises(ConfigError, match="data is a tuple of columns of 50 and 49 samples; pass columns of one length"):
         run((X, Y[1:]))
     for wrong in ("train.csv", b"train", {1, 2}):

@@ -41,7 +41,7 @@ class Once:
         ({"epochs": 0}, r"epochs must be a number above 0, or null, not 0"),
         ({"updates": 0}, r"updates must be a whole number from 1, or null, not 0"),
         ({"batch_size": -1}, r"batch_size must be a whole number from 1, or null, not -1"),
-        ({"device": "cdua"}, r"device must be auto, cpu, cuda or cuda:N, not 'cdua'; did you mean 'cuda'\?"),
+        ({"device": "cdua"}, r"device must be auto, cpu, cuda, cuda:N, mps or xpu, not 'cdua'; did you mean 'cuda'\?"),
         ({"seed": -1}, r"seed must be a whole number from 0"),
         ({"resume": "auto"}, r"resume=auto needs the run directory to look in"),
     ],

@@ -103,7 +103,7 @@ class OverrideCompletion:
         if key == "hydra/sweeper":
             return list(SWEEPERS.items())
         if key == "device":
-            return [("auto", "a GPU if there is one"), ("cpu", ""), ("cuda", "")]
+            return [("auto", "CUDA, or else the CPU"), ("cpu", ""), ("cuda", ""), ("mps", "Apple"), ("xpu", "Intel")]
         if key == "resume":
             return [("auto", "the newest run in outputs/"), *path_candidates(value)]
         if key == "init":

@@ -24,7 +24,7 @@ SETTINGS = (
     ("top=1", "so many classes of each file, the likeliest first"),
     ("weights=NAME", "best, last, or the name of a checkpoint; the best if the run keeps one, else the last"),
     ("batch_size=32", "files that are predicted together; names from - are answered as often"),
-    ("device=auto", "auto, cpu, cuda, or one device such as cuda:1"),
+    ("device=auto", "auto, cpu, cuda, one device such as cuda:1, mps or xpu"),
     ("python=FILE", "an interpreter that has the engine of an export"),
 )
 

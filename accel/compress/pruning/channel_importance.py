@@ -39,7 +39,7 @@ def magnitude(model: nn.Module, group: ChannelGroup, tensors: Mapping[str, Tenso
         name = f"{path}.weight".removeprefix(".")
         if dim is None or name not in tensors or tensors[name].dim() < 2:
             continue
-        sums = _sum_over_units(group, path, side, _over_others(tensors[name].detach().square(), dim, torch.float64).cpu())
+        sums = _sum_over_units(group, path, side, _over_others(tensors[name].detach().cpu().square(), dim, torch.float64))
         mean = sums.mean()
         if mean > 0:
             total, members = total + sums / mean, members + 1
@@ -56,7 +56,7 @@ def bn_scale(model: nn.Module, group: ChannelGroup, tensors: Mapping[str, Tensor
     sums, count = torch.zeros(len(group.units), dtype=torch.float64), 0
     for path in _batch_norms(model, group):
         values = tensors[f"{path}.weight".removeprefix(".")].detach().abs()
-        sums, count = sums + _sum_over_units(group, path, OUT, values.double().cpu()), count + 1
+        sums, count = sums + _sum_over_units(group, path, OUT, values.cpu().double()), count + 1
     return sums / max(count, 1) / group.channels_per_unit
 
 
@@ -132,7 +132,7 @@ class TaylorSums:
 
     def importance(self, number: int) -> Tensor:
         """Return the means of a group, (units,) float64 on the CPU."""
-        return self.sums[number].double().cpu() / self.count.double().cpu().clamp(min=1)
+        return self.sums[number].cpu().double() / self.count.cpu().double().clamp(min=1)
 
 
 def _over_others(values: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:

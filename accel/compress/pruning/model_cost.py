@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from accel.compare import Limits, interleave
+from accel.device.accelerators import synchronize
 
 __all__ = ["CostPair", "ModelCost", "compare_costs"]
 
@@ -86,8 +87,7 @@ def compare_costs(before: nn.Module, after: nn.Module, call: Callable[[nn.Module
         begin = perf_counter()
         with torch.no_grad():
             call(model)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         times[pruned].append(perf_counter() - begin)
         return times[pruned][-1]
 

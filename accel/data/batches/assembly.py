@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch.utils.data import default_collate
 
 from accel.data.batches.bad_samples import MISSING, UnreadableSample
-from accel.data.batches.collation import check_sample, collate_samples
+from accel.data.batches.collation import check_row, check_sample, collate_samples
 from accel.data.sampling import reused_rng
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class SampleReader(Protocol):
     seed: int
     share: RankShare
     collate: Callable[[list[Any]], Any]
+    is_table: bool
+    read_rows: Callable[[list[int]], list[Any]] | None
     fill_several: FillSeveral | None
     randomness: SampleRandomness
     bad_sample_handler: BadSampleHandler
@@ -69,9 +71,15 @@ class BatchAssembly:
     def read_sample(self, place: int, key: int) -> Any:
         """Return sample number `key`, read for `place`."""
         sample = self.batches.sample(self.epoch, key)
+        self.check(sample, key)
+        return sample
+
+    def check(self, sample: Any, key: int) -> None:
+        """Raise BadSample or ConfigError for a sample of which torch would make no batch that anybody wants."""
         if self.batches.collate is default_collate:
             check_sample(sample, key, self.batches.bad_sample_handler.rule.dataset)
-        return sample
+            if self.batches.is_table:
+                check_row(sample, key, self.batches.bad_sample_handler.rule.dataset)
 
     def fill_slot(self, place: int) -> None:
         """Read the sample of `place`, from 0, or its substitute."""
@@ -84,9 +92,29 @@ class BatchAssembly:
 
     def fill_slots(self, places: range) -> Iterator[int]:
         """Read the samples of `places`, or their substitutes. Yield each place just before its sample is read."""
+        rows: list[Any] | None = None
         for place in places:
             yield place
-            self.fill_slot(place)
+            if place == places.start:
+                rows = self.read_rows(places)
+            if rows is None:
+                self.fill_slot(place)
+            else:
+                self.samples[place] = rows[place - places.start]
+
+    def read_rows(self, places: range) -> list[Any] | None:
+        """Return the rows of `places`, read together; None where they are read one by one: whoever draws, or is no table."""
+        read = self.batches.read_rows
+        if read is None or self.batches.randomness.draws:
+            return None
+        keys = self.keys[places.start : places.stop]
+        try:
+            rows = list(read(keys))
+            for row, key in zip(rows, keys, strict=True):
+                self.check(row, key)
+        except Exception:  # reading them one by one names the one at fault, or gets over it
+            return None
+        return rows
 
     def finish(self) -> Any:
         """Return the batch, once all samples are read; MISSING if nothing is left of it.

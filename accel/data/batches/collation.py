@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import BadSample, ConfigError, describe
 
-__all__ = ["FIX", "Collate", "check_sample", "collate_samples", "difference", "uncollatable"]
+__all__ = [
+    "FIX", "Collate", "check_row", "check_sample", "collate_of", "collate_samples", "difference", "is_data_set",
+    "is_table", "uncollatable",
+]  # fmt: skip
 
 Collate = Callable[[list[Any]], Any]
 """Function that makes a batch of a list of samples."""
@@ -23,6 +26,46 @@ def check_sample(sample: Any, key: int, dataset: str) -> None:
     """Raise BadSample for a sample that is None: a data set's way to say that it could not read it."""
     if sample is None:
         raise BadSample(f"sample {key} of the {dataset} data is None; return a sample, {FIX}")
+
+
+def collate_of(data: Any) -> Collate:
+    """Return the function by which a data set makes batches itself, its `collate` or `collate_fn`; torch's if it has none."""
+    collate: Collate = getattr(data, "collate", None) or getattr(data, "collate_fn", None) or default_collate
+    return collate
+
+
+def is_table(data: Any) -> bool:
+    """Return whether data is of the package datasets, whose rows are dicts."""
+    return type(data).__module__.partition(".")[0] == "datasets"
+
+
+def is_data_set(value: Any) -> bool:
+    """Return whether a value is a data set or a loader of torch's, or a table of the package datasets."""
+    return isinstance(value, Dataset | DataLoader) or is_table(value)
+
+
+def check_row(row: Any, key: int, dataset: str) -> None:
+    """Raise ConfigError for a row of a table that holds a list: torch would collate each place of it by itself.
+
+    Args:
+        row: the row, a dict.
+        key: its number.
+        dataset: name of the data set in messages.
+    """
+    place = _list_in(row)
+    if place:
+        raise ConfigError(
+            f"row {key} of the {dataset} data has a list at {place}, of which torch would make a batch place by place; say "
+            f"data.set_format('torch'), which gives tensors, or {FIX}"
+        )
+
+
+def _list_in(value: Any, place: str = "") -> str:
+    """Return where a row holds a list, as it is written in Python; empty if it holds none."""
+    if isinstance(value, list):
+        return place
+    parts = value.items() if isinstance(value, Mapping) else ()
+    return next((inner for name, part in parts if (inner := _list_in(part, f"{place}[{name!r}]"))), "")
 
 
 def collate_samples(collate: Collate, samples: list[Any], keys: Sequence[int], dataset: str = "data") -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
-from accel.data.batches.collation import Collate, check_sample, collate_samples
+from accel.data.batches.collation import Collate, check_row, check_sample, collate_of, collate_samples, is_table
 from accel.data.batches.counted import Trust
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.content_digest import content_digest
@@ -33,7 +33,7 @@ class IterableBatches(Batches):
     (seed, epoch) and of what it drew before in the epoch; the training's own are left alone.
 
     Args:
-        data: the data set; its own `collate(samples)` makes batches, if it has one.
+        data: the data set; its own `collate(samples)`, or `collate_fn`, makes batches, if it has one.
         batch_size: samples per batch and rank.
         share: the part of this process.
         seed: of the run.
@@ -58,7 +58,8 @@ class IterableBatches(Batches):
         if self.own_split is not None:
             self.own_split.check(share)
         self.step = batch_size * share.ranks
-        self.collate: Collate = getattr(data, "collate", default_collate) if collate is None else collate
+        self.collate: Collate = collate_of(data) if collate is None else collate
+        self.is_table = collate is None and self.collate is default_collate and is_table(data)
         self.meter = ReadRateMeter()
         self.samples = length_of(data)
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)
@@ -91,6 +92,8 @@ class IterableBatches(Batches):
         if self.collate is default_collate:
             for sample, key in zip(samples, keys, strict=True):
                 check_sample(sample, key, "streamed")
+                if self.is_table:
+                    check_row(sample, key, "streamed")
         return collate_samples(self.collate, samples, keys, "streamed")
 
 

@@ -17,15 +17,13 @@ import numpy as np
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from accel.data.batches.structure import NAME_TYPES, NUMBER_TYPES
+from accel.data.batches.structure import MAX_DEPTH, NAME_TYPES, NUMBER_TYPES, kind_of
 from accel.errors import describe
 
 __all__ = ["MAX_FIELDS", "SampleCount", "Sizes", "leading_length", "sample_count"]
 
 MAX_FIELDS = 3
 """Tensors of one kind, side by side, that are rather columns of a batch than samples."""
-MAX_DEPTH = 6
-"""Levels of a batch that are looked into."""
 
 
 class SampleCount(NamedTuple):
@@ -163,7 +161,7 @@ def _combined(parts: Iterable[Sizes]) -> Sizes:
 def _sequence(value: list[Any] | tuple[Any, ...], depth: int) -> Sizes:
     """Return the numbers of a list or tuple, which may hold columns of a batch or samples."""
     columns = _combined(_sizes(part, depth + 1) for part in value)
-    if len({_kind(part, depth) for part in value}) > 1:
+    if len({kind_of(part, depth) for part in value}) > 1:
         return columns
     first, length = value[0], len(value)
     agreed = () if columns.soft else columns.options or ()
@@ -173,7 +171,7 @@ def _sequence(value: list[Any] | tuple[Any, ...], depth: int) -> Sizes:
         return Sizes(_unique(*agreed, length))
     if isinstance(first, NAME_TYPES + NUMBER_TYPES) or _is_array(first):
         return Sizes((length,), soft=True)
-    if isinstance(first, list | tuple) and not hasattr(first, "_fields") and len({_kind(part, depth) for part in first}) == 1:
+    if isinstance(first, list | tuple) and not hasattr(first, "_fields") and len({kind_of(part, depth) for part in first}) == 1:
         return Sizes(_unique(*agreed, length))  # columns of pictures and of targets, or samples of two tensors of one kind
     two_ways = depth == 0 and (isinstance(value, tuple) or isinstance(first, list | tuple)) and _agrees(first)
     if two_ways and not agreed and length <= MAX_FIELDS:
@@ -190,18 +188,6 @@ def _agrees(value: Any) -> bool:
 
 def _unique(*options: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(options))
-
-
-def _kind(value: Any, depth: int) -> Hashable:
-    """Return what two samples of one data set have in common: types, dtypes and numbers of dimensions, and no lengths."""
-    if _is_array(value):
-        return "array", str(getattr(value, "dtype", "")), value.dim() if isinstance(value, Tensor) else len(value.shape)
-    if isinstance(value, Mapping):
-        return "dict", frozenset(map(str, value))
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields") and depth <= MAX_DEPTH:
-        kinds = tuple(_kind(part, depth + 1) for part in value)
-        return type(value).__name__, kinds[:1] if len(set(kinds)) == 1 else kinds
-    return type(value).__name__, id(type(value))
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from accel.data.batches.collation import is_data_set
 from accel.data.batches.sample_count import MAX_FIELDS, leading_length, sample_count
 from accel.data.batches.structure import NUMBER_TYPES
 from accel.errors import ConfigError
@@ -124,6 +125,11 @@ def as_data_set(data: Any, as_samples: bool) -> Any:
 def _as_columns(data: Any) -> Any:
     """Return a dict, or a tuple or list of unlike arrays, as a data set of their rows; None if it has no columns."""
     columns = list(data.values()) if isinstance(data, Mapping) else data
+    if isinstance(data, Mapping) and columns and all(map(is_data_set, columns)):
+        raise ConfigError(
+            f"data is a {type(data).__name__} of data sets, {' and '.join(map(repr, data))}; pass one of them, such as "
+            f"data[{next(iter(data))!r}], and what is evaluated as val"
+        )
     lengths = [len(column) if isinstance(column, list | tuple) else leading_length(column) for column in columns]
     if isinstance(data, Mapping):
         if not columns or None in lengths or len(set(lengths)) > 1:

@@ -12,11 +12,13 @@ from accel.errors import ConfigError, describe
 
 __all__ = [
     "LEAF_TYPES",
+    "MAX_DEPTH",
     "NAME_TYPES",
     "NUMBER_TYPES",
     "count_classes",
     "flatten",
     "is_channels_last",
+    "kind_of",
     "repack_pair",
     "slice_batch",
     "split_batch",
@@ -28,7 +30,8 @@ __all__ = [
 def count_classes(owner: Any) -> int | None:
     """Return the `num_classes` of a task or a data set, or the number of its `classes`, as torchvision's sets have them.
 
-    A loader or a subset is asked for the `dataset` that it reads. None if nothing tells.
+    So does the one column of classes among the `features` of a table of the package datasets. A loader or a subset is asked for
+    the `dataset` that it reads. None if nothing tells.
     """
     for _ in range(8):  # no further down than anyone nests, and not round and round
         count = getattr(owner, "num_classes", None)
@@ -37,6 +40,11 @@ def count_classes(owner: Any) -> int | None:
         classes = getattr(owner, "classes", None)
         if isinstance(classes, Sized) and not isinstance(classes, str) and len(classes):
             return len(classes)
+        features = getattr(owner, "features", None)
+        columns = list(features.values()) if isinstance(features, Mapping) else []
+        counts = [column.num_classes for column in columns if hasattr(column, "names") and hasattr(column, "num_classes")]
+        if len(counts) == 1 and type(counts[0]) is int and counts[0] > 0:
+            return counts[0]
         owner = getattr(owner, "dataset", None)
     return None
 
@@ -67,6 +75,8 @@ def is_channels_last(pictures: Tensor) -> bool:
     return third in (1, 3, 4) and third < min(first, second)
 
 
+MAX_DEPTH = 6
+"""Levels of a batch that are looked into."""
 NAME_TYPES = (str, bytes, type(None))
 """Types of a value that is of all samples, or in a list of one sample."""
 NUMBER_TYPES = (bool, int, float, complex)
@@ -77,7 +87,9 @@ def split_batch(batch: Any, items: int, size: int) -> list[Any]:
 
     Tensors and arrays are cut along their first dimension, which must be as long as the batch; a 0-dim one is of all samples.
     Tuples, named tuples, lists and dicts keep their structure. Inside one, a list that is as long as the batch and holds dicts,
-    names or numbers has one for each sample; a name or a number by itself is of all samples.
+    names or numbers has one for each sample; a name or a number by itself is of all samples. So has a list that is as long as the
+    batch and holds values of one kind which cannot be cut themselves, such as pictures of several sizes, and a list of tensors
+    beside a list of dicts.
 
     Raises:
         TypeError: for a value that cannot be cut, in words.
@@ -87,7 +99,7 @@ def split_batch(batch: Any, items: int, size: int) -> list[Any]:
     return [slice_batch(batch, items, start, start + size) for start in range(0, items, size)]
 
 
-def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = False) -> Any:
+def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = False, by_sample: bool = False) -> Any:
     """Return the samples from `start` to `stop` - 1 of a batch, or of a part of it where `inside` is true.
 
     Args:
@@ -96,6 +108,7 @@ def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = Fa
         start: from 0.
         stop: may be above `items`.
         inside: whether `value` is a part of a batch, and no batch itself.
+        by_sample: whether a list that is as long as the batch has one member for each sample, for others beside it have.
 
     Raises:
         TypeError: for a value that cannot be cut, in words.
@@ -103,21 +116,11 @@ def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = Fa
     if isinstance(value, NAME_TYPES + NUMBER_TYPES):
         return value
     if isinstance(value, Mapping):
-        parts = {key: slice_batch(part, items, start, stop, True) for key, part in value.items()}
+        rows = any(_is_list_of_dicts(part, items) for part in value.values())
+        parts = {key: slice_batch(part, items, start, stop, True, rows) for key, part in value.items()}
         return parts if type(value) is dict else type(value)(parts)  # type: ignore[call-arg]
     if isinstance(value, list | tuple):
-        if hasattr(value, "_fields"):
-            return type(value)(*(slice_batch(part, items, start, stop, True) for part in value))
-        if (
-            inside
-            and len(value) == items
-            and value
-            and all(isinstance(part, NAME_TYPES + NUMBER_TYPES + (Mapping,)) for part in value)
-        ):
-            if isinstance(value, tuple) and any(isinstance(part, NUMBER_TYPES) for part in value):
-                raise TypeError(f"a tuple of {items} numbers, which may be of the samples or of the batch")
-            return type(value)(value[start:stop])
-        return type(value)(slice_batch(part, items, start, stop, True) for part in value)
+        return _slice_list(value, items, start, stop, inside, by_sample)
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape) == 0:
         return value
@@ -125,6 +128,44 @@ def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = Fa
     if shape is None or not dense or shape[0] != items:
         raise TypeError(f"{describe(value)} in a batch of {items} samples")
     return value[start:stop]
+
+
+def _slice_list(value: Any, items: int, start: int, stop: int, inside: bool, by_sample: bool) -> Any:
+    """Return the samples from `start` to `stop` - 1 of a list or tuple, which holds columns of the batch or its samples."""
+    rows = any(_is_list_of_dicts(part, items) for part in value)
+    named, is_long = hasattr(value, "_fields"), bool(value) and len(value) == items
+    if inside and is_long and not named and all(isinstance(part, NAME_TYPES + NUMBER_TYPES + (Mapping,)) for part in value):
+        if isinstance(value, tuple) and any(isinstance(part, NUMBER_TYPES) for part in value):
+            raise TypeError(f"a tuple of {items} numbers, which may be of the samples or of the batch")
+        return type(value)(value[start:stop])
+    may_be_samples = is_long and not named and len({kind_of(part) for part in value}) == 1
+    if may_be_samples and by_sample:
+        return type(value)(value[start:stop])
+    try:
+        parts = [slice_batch(part, items, start, stop, True, rows) for part in value]
+    except TypeError:
+        if not may_be_samples:
+            raise
+        return type(value)(value[start:stop])
+    return type(value)(*parts) if named else type(value)(parts)
+
+
+def _is_list_of_dicts(value: Any, items: int) -> bool:
+    """Return whether a value is a list or tuple of dicts, one for each sample."""
+    return isinstance(value, list | tuple) and len(value) == items and all(isinstance(part, Mapping) for part in value)
+
+
+def kind_of(value: Any, depth: int = 0) -> Hashable:
+    """Return what two samples of one data set have in common: types, dtypes and numbers of dimensions, and no lengths."""
+    shape = getattr(value, "shape", None)
+    if isinstance(value, Tensor) or isinstance(shape, tuple):
+        return "array", str(getattr(value, "dtype", "")), value.dim() if isinstance(value, Tensor) else len(value.shape)
+    if isinstance(value, Mapping):
+        return "dict", frozenset(map(str, value))
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields") and depth <= MAX_DEPTH:
+        kinds = tuple(kind_of(part, depth + 1) for part in value)
+        return type(value).__name__, kinds[:1] if len(set(kinds)) == 1 else kinds
+    return type(value).__name__, id(type(value))
 
 
 LEAF_TYPES = (int, float, complex, str, bytes, bool, type(None))

@@ -197,8 +197,8 @@ def index_chunks(count: int) -> Iterator[range]:
 
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes of the memory of `device` that nothing uses; None if the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type in ("cuda", "xpu"):
+        return int(torch.get_device_module(device).mem_get_info(device)[0])
     return free_space.free_memory()
 
 

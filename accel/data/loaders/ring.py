@@ -157,6 +157,8 @@ class Ring:
         What is read together costs less in large parts, as long as those of all batches in work are two for each thread.
         """
         threads = len(self.threads.threads)
+        if self.batches.reads_whole:
+            return 1
         if self.pool is None or self.batches.fill_several is None:
             return 4 * threads
         if self.batches.has_fill_all:

@@ -14,7 +14,7 @@ from accel.diagnose.ablation.bench import Bench
 from accel.diagnose.ablation.contribution import Ablation
 from accel.diagnose.ablation.study import Study
 from accel.diagnose.ablation.trial_request import named_plugins
-from accel.engine.checks.preflight import check_trainer, require_one_process
+from accel.engine.checks.preflight import check_trainer, require_one_process, require_timed_device
 from accel.system.call_stack import warnings_of_run
 from accel.system.calls.call_arguments import with_checked_arguments
 from accel.system.stop_signals import StopSignals
@@ -58,6 +58,7 @@ def ablate(
     check_value("updates", updates, Count | None)
     check_value("seconds", seconds, Positive)
     check_trainer(trainer, "ablate")
+    require_timed_device("ablate", trainer.settings.device)
     require_one_process("ablate")  # ranks would each decide by clocks of their own what to measure next
     request = trainer._request()
     plugins = named_plugins(request)

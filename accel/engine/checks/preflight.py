@@ -18,6 +18,7 @@ from accel.engine.task import Task
 from accel.errors import ConfigError, describe
 from accel.parts import Parallel, Part
 from accel.system.call_stack import warn_user
+from accel.system.machine import OTHER_ACCELERATORS
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_torch_mode",
     "check_trainer",
     "require_one_process",
+    "require_timed_device",
     "warn_of_lonely_ranks",
     "without_ranks",
 ]
@@ -84,6 +86,17 @@ def require_one_process(command: str) -> None:
         raise ConfigError(f"{command} measures one process, and {started} were started; start it without torchrun")
 
 
+def require_timed_device(command: str, device: str) -> None:
+    """Raise ConfigError for a device whose work nobody here times.
+
+    Args:
+        command: what measures, such as `ablate`.
+        device: kind of the device, or `auto`.
+    """
+    if device in OTHER_ACCELERATORS:
+        raise ConfigError(f"{command} measures runs on CUDA and on the CPU, and this one is on {device}; set device=cpu")
+
+
 def check_needs(plugins: Sequence[Part], device: str) -> None:
     """Raise ConfigError for the first plugin that cannot work here, with what to do about it."""
     for plugin in plugins:
@@ -91,6 +104,8 @@ def check_needs(plugins: Sequence[Part], device: str) -> None:
             reason = need.unmet_reason(plugin.settings, device)
             if reason is not None:
                 raise ConfigError(need.sentence(plugin.name, reason))
+        if isinstance(plugin, Parallel) and plugin.world_size > 1 and device in OTHER_ACCELERATORS:
+            raise ConfigError(f"{plugin.name}: several processes train on CUDA or on the CPU, and this run is on {device}")
 
 
 def check_model(model: object, trains: bool = True) -> nn.Module:

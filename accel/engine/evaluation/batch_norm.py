@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from accel.data.batches.counted import counted
+from accel.device.accelerators import wide_dtype
 from accel.device.rng import mix_seed
 from accel.engine.evaluation.evaluate import reading, undisturbed
 from accel.engine.evaluation.model_backup import ModelBackup, detached_workers
@@ -121,7 +122,7 @@ def of_first_rank(parallel: Parallel, values: dict[str, Tensor]) -> dict[str, Te
     """Return the values of the first rank. Every rank must call it, with tensors of the same names and shapes."""
     if parallel.world_size == 1 or not values:
         return values
-    flat = torch.cat([value.reshape(-1).double() for value in values.values()])
+    flat = torch.cat([value.reshape(-1).to(wide_dtype(value.device)) for value in values.values()])
     flat = parallel.sum(flat if parallel.rank == 0 else torch.zeros_like(flat))
     pieces = torch.split(flat, [value.numel() for value in values.values()])
     return {name: piece.view_as(value).to(value.dtype) for (name, value), piece in zip(values.items(), pieces, strict=True)}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accel.data.batches.base import Batches
 from accel.data.batches.counted import counted
+from accel.device.accelerators import wide_dtype
 from accel.engine.evaluation.batch_metrics import BatchMetrics, Metrics
 from accel.engine.evaluation.metric_objects import MetricObjects
 from accel.engine.evaluation.model_backup import unmoved_model
@@ -138,8 +139,9 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> d
     """
     if not sums:
         return {}
-    flat = [sum(bad, torch.zeros((), dtype=torch.float64, device=run.device))]
-    flat += [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
+    wide = wide_dtype(run.device)
+    flat = [sum(bad, torch.zeros((), dtype=wide, device=run.device))]
+    flat += [torch.as_tensor(number, dtype=wide, device=run.device) for pair in sums.values() for number in pair]
     is_bad, *totals = run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist()
     if is_bad:
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import wide_dtype
 from accel.errors import ConfigError, describe
 from accel.parts.loss_output import check_items
 from accel.parts.shared.item_counts import clean_count
@@ -24,7 +25,7 @@ def scalar(
     owner: str = "metrics(model, batch)",
     fix: str = "return a number or a 0-dim tensor",
 ) -> Tensor:
-    """Return one metric as a 0-dim float64.
+    """Return one metric, 0-dim: float64, or float32 on a device without it.
 
     Args:
         name: name of the metric.
@@ -41,9 +42,9 @@ def scalar(
     if name in ("epoch", "update"):
         raise ConfigError(f"{owner} returned {name!r}, by which the results are numbered; call it something else")
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-        return value.detach().reshape(()).double()
+        return value.detach().reshape(()).to(wide_dtype(value.device))
     try:
-        return torch.tensor(float(value), dtype=torch.float64, device=device)
+        return torch.tensor(float(value), dtype=wide_dtype(device), device=device)
     except (TypeError, ValueError, RuntimeError):
         raise ConfigError(f"{owner} returned {describe(value)} for {name!r}; {fix}") from None
 
@@ -75,7 +76,7 @@ def add(
 
 
 def pair(name: str, value: tuple[Any, ...], device: torch.device, bad: list[Tensor]) -> tuple[Tensor, Any]:
-    """Return the sum of a `(sum, count)` pair, 0-dim float64, and its count.
+    """Return the sum of a `(sum, count)` pair, as `scalar` does, and its count.
 
     Raises:
         ConfigError: for a tuple that is none.

@@ -46,6 +46,7 @@ from accel.parts import (
     Watch,
 )  # fmt: skip
 from accel.system.call_stack import warn_user, warnings_of_run
+from accel.system.machine import OTHER_ACCELERATORS
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
@@ -146,7 +147,8 @@ def _for_evaluation(request: RunRequest) -> RunRequest:
 def _put_back_state(run: TrainingRun, saved: SavedWeights) -> None:
     """Give the task, its loss and its metrics what they remembered, such as the head of a metric loss."""
     alone = run.parts.parallel.world_size == 1
-    if saved.rng and alone and ("cuda" in saved.rng) == (run.device.type == "cuda"):  # where the metrics draw
+    kinds = {"cuda", *OTHER_ACCELERATORS}
+    if saved.rng and alone and kinds & saved.rng.keys() == kinds & {run.device.type}:  # where the metrics draw
         run.random.restore({**saved.rng, "own": [], "held": []})  # not those of loaders, of which some are not here
     if run.user_state is None:
         return

@@ -40,7 +40,7 @@ def load(
         path: a run directory; the .pt file of a checkpoint; or a .safetensors file of a run, or of any other origin with `model`.
         weights: of a run directory: `"best"` (`checkpoint_best`), `"last"`, or the name of a checkpoint. Default: the best if it
             keeps one, else the last.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, `"xpu"` or `"auto"`.
         model: a module of the make that was trained, which gets the weights.
         task: the task that makes the model: an instance, or a class, which is called with the arguments of the run.
 

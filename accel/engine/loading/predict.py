@@ -61,7 +61,7 @@ class Predictor:
         """Return the rows of scores, or of other numbers."""
         if output.dim() == 0 or len(output) != count or output.dim() > 2 or output[0].numel() > max(MOST_VALUES, len(self.classes)):
             raise ConfigError(self._refusal(output, count))
-        numbers = output.detach().double().cpu().reshape(count, -1)
+        numbers = output.detach().cpu().double().reshape(count, -1)
         if self.classes and output.is_floating_point() and numbers.shape[1] == len(self.classes):
             return [self._likeliest(*one) for one in zip(*_sorted(numbers.softmax(1), self.top or 1), strict=True)]
         self._refuse_top()

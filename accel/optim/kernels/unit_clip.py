@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import sent
 from accel.optim.tiles import DEVICE_TILE
 
 __all__ = ["UnitBlock", "clip_together", "has_rows", "unit_blocks"]
@@ -101,6 +102,6 @@ def _block(places: list[int], tensors: list[Tensor], memory: Tensor, eps: float)
                 start += tensor.numel()
     dtype = torch.promote_types(memory.dtype, torch.float32)
     count = sum(matrix.shape[1] for matrix in block.matrices)
-    least = torch.tensor([[eps], [1e-6]], dtype=dtype).to(memory.device, non_blocking=True)
+    least = sent(torch.tensor([[eps], [1e-6]], dtype=dtype), memory.device)
     norms, zeros = (memory.new_zeros(shape, dtype=dtype) for shape in ((2, count), (count,)))
     return block._replace(norms=norms, least=least, zeros=zeros)

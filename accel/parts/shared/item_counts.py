@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import sent
 from accel.device.async_readback import AsyncReadback
 from accel.errors import TrainingError
 from accel.parts.loss_output import FORMS, MAX_ITEMS
@@ -55,7 +56,7 @@ class ItemCounts:
         Raises:
             TrainingError: if a number before was none.
         """
-        number, is_bad = clean_count(items.to(self.device, non_blocking=True))
+        number, is_bad = clean_count(sent(items, self.device))
         if self.readback is None:
             self.readback = AsyncReadback(1, self.device)
         (slot,) = self.readback.slots

@@ -13,7 +13,7 @@ __all__ = ["PinnedCopy"]
 
 
 class PinnedCopy(Transfer):
-    """Transfer that the host does not wait for. On a CPU it has no effect."""
+    """Transfer that the host does not wait for. It has an effect on CUDA alone."""
 
     wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
     own_stream: ClassVar[bool]
@@ -31,7 +31,11 @@ class PinnedCopy(Transfer):
         return super().batch(batch) if self.copies is None else self.copies.finish(self.copies.start(batch))
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        return [] if self.copies else [f"{self.name} has no effect: on the CPU a batch is where it belongs"]
+        if self.copies:
+            return []
+        kind = run.device.type
+        reason = "on the CPU a batch is where it belongs" if kind == "cpu" else f"copies to {kind} are waited for"
+        return [f"{self.name} has no effect: {reason}"]
 
     def close(self) -> None:
         if self.copies is not None:

@@ -137,7 +137,7 @@ class ProcessGroup(Parallel):
         """Return the name of the backend for tensors of `device`. Raise ConfigError if it cannot carry them."""
         kind = {"cuda": "nccl"}.get(device.type, "gloo") if self.backend == "auto" else self.backend
         if kind == "nccl" and device.type != "cuda":
-            raise ConfigError(f"{self.name}.backend=nccl carries tensors of GPUs, and this run is on the CPU; set backend=gloo")
+            raise ConfigError(f"{self.name}.backend=nccl carries tensors of GPUs, and this run is on {device}; set backend=gloo")
         if not dist.is_initialized():
             return kind
         started, ranks = _number("WORLD_SIZE", dist.get_world_size()), dist.get_world_size()

@@ -36,7 +36,7 @@ def test_what_is_composed_is_what_is_shown() -> None:
     [
         ("epochs=0", "a number above 0, or null, not 0"), ("updates=1.5", "not 1.5"), ("epochs=true", "not true"),
         ("seed=1.5", "not 1.5"), ("checkpoint.every=-1", "not -1"), ("checkpoint.minutes=x", "a number above 0, or null, not 'x'"),
-        ("dry_run=1", "true or false, not 1"), ("device=cuda:x", "auto, cpu, cuda or cuda:N"), ("resume=[a]", "a text, or null"),
+        ("dry_run=1", "true or false, not 1"), ("device=cuda:x", "cuda, cuda:N, mps or xpu"), ("resume=[a]", "a text, or null"),
         ("epochs=???", "epochs is missing: add epochs=VALUE"), ("epochs=${nowhere}", "'nowhere' not found"),
         ("device=cuda:9", "no CUDA device here"),
     ],

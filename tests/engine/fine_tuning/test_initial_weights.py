@@ -320,3 +320,41 @@ def test_a_mask_that_is_infinite_in_both_is_no_fault() -> None:
 def test_new_names_that_cannot_be_given_are_refused(rename: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         fit(init=GIVEN, init_rename=rename)
+
+
+class Adapting(Trainer):
+    """Takes weights of another number of classes without their head."""
+
+    answer: Any = None
+
+    def model(self) -> nn.Module:
+        return net(5, classes=4)
+
+    def data(self, split: str) -> Any:
+        return [(x, y) for x, y in data()] if split == "train" else None
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return loss(model, batch)
+
+    def adapt_weights(self, model: nn.Module, state: dict[str, Any]) -> Any:
+        if self.answer is not None:
+            return self.answer
+        kept = {name: value for name, value in state.items() if not name.startswith("2.")}
+        return kept, {"2.weight": "other classes", "2.bias": "other classes"}
+
+
+def test_a_task_adapts_the_weights_that_it_is_given() -> None:
+    keep = Keep()
+    Adapting(init=net(1), updates=1, watch=[keep], device="cpu").fit()
+    assert same({name: value for name, value in GIVEN.items() if not name.startswith("2.")}, keep.state)
+    assert same({name: value for name, value in net(5, classes=4).state_dict().items() if name.startswith("2.")}, keep.state)
+    assert "7 of 9 tensors" in keep.plan["init"]
+    assert "2.weight, 2.bias begin anew: other classes" in keep.plan["init"]
+
+
+@pytest.mark.parametrize("answer", [[1], {"a": 1}, ({}, [])])
+def test_what_is_no_weights_is_refused(answer: Any) -> None:
+    task = Adapting(init=net(1), updates=1, watch=(), device="cpu")
+    task.answer = answer
+    with pytest.raises(ConfigError, match=r"adapt_weights\(model, state\) returned .*; return tensors by name"):
+        task.fit()

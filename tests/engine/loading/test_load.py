@@ -141,7 +141,7 @@ def test_a_model_given_in_python_is_given_again(tmp_path: Path) -> None:
     ("given", "sentence"),
     [
         ({"path": Path(300 * "x")}, r"cannot be read \(File name too long\)"),
-        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ({"device": "gpu"}, "device must be auto, cpu, cuda, cuda:N, mps or xpu, not 'gpu'"),
         ({"weights": 3}, "weights must be best, last or the name of a checkpoint, not a int"),
         ({"task": "points"}, "task must be an instance or a subclass of accel.Trainer, not a str"),
     ],

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from accel.device.accelerators import wide_dtype
+
 __all__ = ["FLOOR", "Distances", "layer_distances", "layer_of"]
 
 FLOOR = 1e-3
@@ -49,7 +51,8 @@ def layer_distances(values: dict[str, Tensor], plain: dict[str, Tensor]) -> Dist
     for name, tensor in plain.items():
         other = values.get(name)
         difference = tensor if other is None else other.to(tensor.dtype) - tensor
-        pair = difference.double().abs().square().sum(), tensor.double().abs().square().sum()
+        wide = wide_dtype(tensor.device)
+        pair = tuple(each.abs().to(wide).square().sum() for each in (difference, tensor))
         layer = layer_of(name)
         before = squares.get(layer)
         squares[layer] = pair if before is None else (before[0] + pair[0], before[1] + pair[1])
