@@ -10,10 +10,12 @@ import torch
 
 from accel.system import machine
 from tests.support.blank_pictures import draw_pictures
+from tests.support.bytecode import keep_bytecode
 from tests.support.disk_waits import skip_disk_waits
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
+WRITES_NO_BYTECODE = sys.dont_write_bytecode
 torch.set_num_threads(1)
 # the tests are of one world, whether this CPU multiplies bfloat16 or emulates it; tests/system/test_machine.py tells them apart
 machine._cpu_lacks_bf16 = lambda: False
@@ -26,9 +28,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hundreds of processes and the workers of pytest-xdist import the same sources; they find them compiled."""
+    if not hasattr(config, "workerinput"):
+        for name in ("accel", "benchmarks", "tests/support"):
+            keep_bytecode(config.rootpath / name)
+
+
 def pytest_collectstart() -> None:
-    """What is collected stays, and makes no garbage."""
+    """What is collected stays, and makes no garbage. The tests, with their asserts taken apart, are compiled once for all sessions."""
     gc.disable()
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_finish() -> None:
@@ -37,6 +47,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    sys.dont_write_bytecode = WRITES_NO_BYTECODE
 
 
 @pytest.hookimpl(wrapper=True)

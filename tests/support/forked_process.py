@@ -9,15 +9,14 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
 
 from tests.support.drill_length import times
+from tests.support.forked_popen import ForkedPopen
 
 
 @dataclass
@@ -35,7 +34,10 @@ class Ended:
     stderr: str
 
 
-def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (), error_on_warning: bool = False) -> Ended:
+def run_script(
+    script: Path, *words: object, cwd: Path, path: Sequence[Path] = (), error_on_warning: bool = False,
+    prepare: Callable[[], object] = bool,
+) -> Ended:  # fmt: skip
     """Return how `python script words...` ends, run in a fork of this process.
 
     Args:
@@ -44,46 +46,22 @@ def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (
         cwd: the directory that it is started in.
         path: folders to look for modules in, before all others but the script's own.
         error_on_warning: whether a warning raises, as by `python -W error`.
+        prepare: called in the fork, before the script.
 
-    What it starts of Python by `subprocess.run` runs in a fork too.
+    What it starts of Python runs in a fork too.
     """
 
     def run() -> None:
-        subprocess.run = partial(_run_python, subprocess.run)
+        setattr(subprocess, "Popen", ForkedPopen)
         warnings.resetwarnings()
         warnings.simplefilter("error" if error_on_warning else "default")
         os.chdir(cwd)
         sys.argv[:] = [str(script), *map(str, words)]
         sys.path[:0] = [str(script.parent), *map(str, path)]
+        prepare()
         runpy.run_path(str(script), run_name="__main__")
 
     return run_forked(run)
-
-
-def _run_python(
-    run: Callable[..., Any], command: Sequence[Any], *, env: Mapping[str, str] | None = None, check: bool = False, **more: Any
-) -> Any:
-    """Stand for `subprocess.run`: a command of this Python, `SCRIPT words...` or `-m MODULE words...`, runs in a fork."""
-    if command[0] != sys.executable or command[1] == "-c":
-        return run(command, env=env, check=check, **more)
-
-    def start() -> None:
-        if env is not None:
-            os.environ.clear()
-            os.environ.update(env)
-        more.get("preexec_fn", bool)()
-        os.chdir(more.get("cwd") or ".")
-        is_module, *words = [command[1] == "-m", *map(str, command[2 if command[1] == "-m" else 1 :])]
-        sys.argv[:] = words
-        folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        sys.path[:0] = [*([] if is_module else [str(Path(words[0]).parent)]), *filter(None, folders)]
-        (runpy.run_module if is_module else runpy.run_path)(words[0], run_name="__main__")
-
-    ended = run_forked(start)
-    done = subprocess.CompletedProcess(command, ended.code, ended.stdout, ended.stderr)
-    if check:
-        done.check_returncode()
-    return done
 
 
 def run_code(code: str, *words: object) -> Ended:

@@ -1,7 +1,7 @@
 """Several processes that train together, started once for many cases: `python -m tests.support.rank_processes MODULE FOLDER`.
 
 A case is a function `case_NAME(folder)` of a module; every rank calls all of them, in order, and what they return or raise is given
-to the test, by case and rank. Starting a process takes seconds, a case milliseconds.
+to the test, by case and rank. Starting a process takes seconds, a case milliseconds. Without CUDA they are forks of the tests.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.distributed import TCPStore
 from accel.system import machine
 from tests.support.disk_waits import skip_disk_waits
 from tests.support.drill_length import times
+from tests.support.forked_popen import ForkedPopen
 from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,8 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]), **more,
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.support.rank_processes", module, str(folder)]
-    started = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    start: Any = subprocess.Popen if torch.cuda.is_available() else ForkedPopen  # no fork can have CUDA
+    started = start(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         _, text = started.communicate(timeout=times(600, 2400))
     finally:
