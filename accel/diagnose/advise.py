@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from accel.data.batches.containers import tensors_in
 from accel.diagnose.advice import Advice
 from accel.diagnose.ceilings.kept_ceilings import kept_ceilings
 from accel.diagnose.doctor import measured_run
@@ -189,6 +189,6 @@ def batch_text(batch: Any) -> str:
     >>> batch_text((torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)))
     'float32 2x3, int64 2'
     """
-    tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
+    tensors = tensors_in(batch)
     texts = [f"{str(one.dtype).removeprefix('torch.')} {'x'.join(map(str, one.shape)) or 'number'}" for one in tensors]
     return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")

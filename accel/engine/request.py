@@ -102,9 +102,10 @@ class RunRequest:
         return {"task": self.task, **{f"{name}{number or ''}": one for name, number, one in functions}}
 
     def records(self) -> dict[str, str]:
-        """Return the content of the files, by name, that say what the run is: task.json, and config.yaml of a command."""
+        """Return the content of the files, by name, that say what the run is: task.json, the task's, config.yaml of a command."""
         texts = {} if not self.config else {"config.yaml": self.config}
         if isinstance(self.task, Task):
+            texts |= self.task.record_files()
             texts[task_record.FILE] = task_record.TaskRecord.of(self.task).text()
         return texts
 

@@ -115,6 +115,7 @@ def create(out: Path, records: dict[str, str], lock: RunLock, goes_on: bool) -> 
             )
         atomic_files.write(out / "plan.json", b"")
         for name, text in records.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             atomic_files.write(out / name, text.encode())
     except OSError as error:
         remove_created(out, new)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
+from accel.checkpoints.weights.weight_names import unwrap
 from accel.errors import ConfigError
 from accel.parts.loss_output import loss_metrics
+from accel.parts.model_output import computes_loss, unpack_output
 
 __all__ = ["Task"]
 
@@ -39,6 +42,9 @@ class Task:
     (n, channels, height, width) float32, is made of 8-bit pictures by them. None for any other input."""
     saved_metadata: Mapping[str, Any] | None = None
     """What `metadata` returned in the run that this task is loaded from, so that no training data is needed; None to train."""
+    record_folder: Path | None = None
+    """The directory of the run that this task is made again from, with its `record_files`, whether or not it opens data; None to
+    train. It is set once the task is made, before its model, its data or a sample is asked for."""
 
     def model(self) -> nn.Module:
         """Return the module to train, freshly initialised. Called once, after seeding."""
@@ -50,7 +56,13 @@ class Task:
         return self._given("data") if split == "train" else self.given["val"]
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """Return the loss of one batch: a mean over it, or `(mean, n_items)`; a dict after them, `{name: number}`, is logged."""
+        """Return the loss of one batch: a mean over it, or `(mean, n_items)`; a dict after them, `{name: number}`, is logged.
+
+        An output of the model that has its loss, as those of transformers have, stands for that and the tokens that count. Where no
+        loss is given, a model that takes the `labels` in a batch is called with that.
+        """
+        if self.given["loss"] is None and computes_loss(unwrap(model), batch):
+            return model(**batch)
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
@@ -61,7 +73,7 @@ class Task:
                 f"{type(self).__name__} has objectives, and no metrics to evaluate by: define metrics(model, batch), or give no "
                 "data to evaluate on"
             )
-        return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
+        return loss_metrics(unpack_output(self.loss(model, batch), model, batch)) if given is None else given(model, batch)
 
     def logits_of(self, outputs: Any, batch: Any) -> Any:
         """Return the logits that a teacher's are compared with, (..., classes), or (logits, counted), with which of them count.
@@ -124,6 +136,10 @@ class Task:
         classes = getattr(self, "classes", None)
         named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
         return {"classes": list(classes)} if named and classes else {}
+
+    def record_files(self) -> dict[str, str]:
+        """Return texts that the run directory keeps as files, such as those of a tokenizer, by their paths in it."""
+        return {}
 
     def calibration_data(self) -> Any:
         """Return the training data as evaluation shows it, for an export to 8 bits; None, or undefined, for `data("train")`."""

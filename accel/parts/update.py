@@ -14,6 +14,7 @@ from accel.device.step_snapshot import StepSnapshot
 from accel.parts.grads import GradientObservers, Grads, SparseGradients
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
+from accel.parts.model_output import unpack_output
 from accel.parts.parallel import Outcome
 from accel.parts.part import Part
 from accel.parts.run import Run
@@ -74,7 +75,7 @@ class Objective(Part):
             ConfigError: for a loss that is no scalar, or that no trained weight has a part in, and for what is no number of items.
         """
         try:
-            output = split_loss(self.loss(model, batch))
+            output = split_loss(unpack_output(self.loss(model, batch), model, batch))
         except ValueError as error:
             refuse_single_sample(error)
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = []
 
-PUBLIC_MODULES = ("digits", "images", "text")
+PUBLIC_MODULES = ("digits", "hf", "images", "text")
 """Public modules in here, imported when one is first asked for."""
 
 

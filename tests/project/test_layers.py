@@ -51,6 +51,9 @@ OPTIONAL = {
     "executorch": {"export/targets/executorch.py"},
     "tvm": {"export/targets/tvm.py"},
     "tensorrt": {"export/targets/build_engine.py", "export/targets/tensorrt.py"},
+    "transformers": {"tasks/language/pretrained.py"},
+    "tokenizers": {"tasks/language/bpe.py"},
+    "datasets": {"tasks/language/saved_dataset.py"},
     "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
     "hydra_plugins": {"cli/submit/submit.py"},
 }

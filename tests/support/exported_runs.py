@@ -33,7 +33,7 @@ def train_pictures(folder: Path, *words: str) -> Path:
 
 def make_exporter(run: Path, settings: ExportSettings | None = None) -> Exporter:
     """Return an exporter of a run of the command line, which times nothing unless its settings say so."""
-    request = saved_request(compose([], config_path=str(run)), None)
+    request = saved_request(compose([], config_path=str(run)), run, None)
     reference = TorchReference(request, find_weights(run), TaskRecord.read(run))
     return Exporter(reference, settings or ExportSettings(proof=UNTIMED), run)
 

@@ -76,7 +76,7 @@ def asked_request(folder: Path, overrides: Sequence[str], command: AskingCommand
         command.check(config)
         from accel.cli.saved.saved_request import saved_request
 
-        return saved_request(config, evaluates)
+        return saved_request(config, folder, evaluates)
     if overrides:
         raise ConfigError(
             f"{overrides[0]} has no effect: the run in {folder} was begun in Python, and has no config.yaml; leave it out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,11 +12,12 @@ if TYPE_CHECKING:
 __all__ = ["saved_request"]
 
 
-def saved_request(config: Config, evaluates: str | None) -> RunRequest:
+def saved_request(config: Config, folder: Path, evaluates: str | None) -> RunRequest:
     """Return the request of a run as its configuration has it.
 
     Args:
         config: the configuration of the run, with what was typed.
+        folder: the run directory.
         evaluates: names of the splits to evaluate, `val` or `[val,test]`; None for those of the task.
 
     Raises:
@@ -23,4 +25,6 @@ def saved_request(config: Config, evaluates: str | None) -> RunRequest:
     """
     from accel.engine.loading.evaluated_splits import evaluated_on
 
-    return evaluated_on(config.trainer(out=None, resume=None, dry_run=False, watch=())._request(), evaluates)
+    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=())
+    trainer.record_folder = folder
+    return evaluated_on(trainer._request(), evaluates)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.data.batches.containers import members, rebuilt
 from accel.errors import ConfigError, describe
 
 __all__ = [
@@ -86,10 +87,10 @@ def split_batch(batch: Any, items: int, size: int) -> list[Any]:
     """Return a batch of `items` samples as batches of `size`, the last perhaps smaller. Tensors are views: nothing is copied.
 
     Tensors and arrays are cut along their first dimension, which must be as long as the batch; a 0-dim one is of all samples.
-    Tuples, named tuples, lists and dicts keep their structure. Inside one, a list that is as long as the batch and holds dicts,
-    names or numbers has one for each sample; a name or a number by itself is of all samples. So has a list that is as long as the
-    batch and holds values of one kind which cannot be cut themselves, such as pictures of several sizes, and a list of tensors
-    beside a list of dicts.
+    Tuples, named tuples, lists, mappings and data classes keep their structure. Inside one, a list that is as long as the batch and
+    holds dicts, names or numbers has one for each sample; a name or a number by itself is of all samples. So has a list that is as
+    long as the batch and holds values of one kind which cannot be cut themselves, such as pictures of several sizes, and a list of
+    tensors beside a list of dicts.
 
     Raises:
         TypeError: for a value that cannot be cut, in words.
@@ -115,10 +116,9 @@ def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = Fa
     """
     if isinstance(value, NAME_TYPES + NUMBER_TYPES):
         return value
-    if isinstance(value, Mapping):
-        rows = any(_is_list_of_dicts(part, items) for part in value.values())
-        parts = {key: slice_batch(part, items, start, stop, True, rows) for key, part in value.items()}
-        return parts if type(value) is dict else type(value)(parts)  # type: ignore[call-arg]
+    if (parts := members(value)) is not None:
+        rows = any(_is_list_of_dicts(part, items) for part in parts.values())
+        return rebuilt(value, {key: slice_batch(part, items, start, stop, True, rows) for key, part in parts.items()})
     if isinstance(value, list | tuple):
         return _slice_list(value, items, start, stop, inside, by_sample)
     shape = getattr(value, "shape", None)
@@ -173,7 +173,7 @@ LEAF_TYPES = (int, float, complex, str, bytes, bool, type(None))
 
 
 def flatten(value: Any, tensors: list[Tensor]) -> Hashable:
-    """Return the structure of a batch of tensors, plain values and tuples, lists and dicts of them; add its tensors to `tensors`.
+    """Return the structure of a batch of tensors, plain values and containers of them; add its tensors to `tensors`.
 
     Two batches have equal structures if they differ in nothing but the numbers in their tensors.
 
@@ -186,8 +186,8 @@ def flatten(value: Any, tensors: list[Tensor]) -> Hashable:
         return kind, value.dtype, value.device, value.shape, value.stride()
     if isinstance(value, list | tuple):
         return kind, *(flatten(part, tensors) for part in value)
-    if isinstance(value, dict):
-        return kind, *((key, flatten(part, tensors)) for key, part in value.items())
+    if (parts := members(value)) is not None:
+        return kind, *((key, flatten(part, tensors)) for key, part in parts.items())
     if isinstance(value, LEAF_TYPES):
         return kind, value
     raise TypeError(describe(value))
@@ -200,6 +200,6 @@ def unflatten(value: Any, tensors: Iterator[Tensor]) -> Any:
     if isinstance(value, list | tuple):
         parts = [unflatten(part, tensors) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        return {key: unflatten(part, tensors) for key, part in value.items()}
+    if (members_before := members(value)) is not None:
+        return rebuilt(value, {key: unflatten(part, tensors) for key, part in members_before.items()})
     return value

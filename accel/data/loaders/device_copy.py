@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from accel.data.batches.containers import members, rebuilt
 from accel.data.randomness.rng_guard import read_ahead_if_rng_free
 from accel.device.cuda.pinned_memory import PinnedMemory
 
@@ -21,7 +22,7 @@ Sent = TypeVar("Sent")
 def map_tensors(batch: Any, move: Callable[[Any], Any]) -> Any:
     """Return `batch` with `move` applied to every tensor in it, and to every other object that has a method `to`.
 
-    The structure is kept: tuples, named tuples, lists and dicts. Any other object stays as it is.
+    The structure is kept: tuples, named tuples, lists, mappings of any kind and data classes. Any other object stays as it is.
     """
     if isinstance(batch, Tensor):
         return move(batch)
@@ -29,8 +30,8 @@ def map_tensors(batch: Any, move: Callable[[Any], Any]) -> Any:
         return type(batch)(*(map_tensors(part, move) for part in batch))
     if isinstance(batch, list | tuple):
         return type(batch)(map_tensors(part, move) for part in batch)
-    if isinstance(batch, dict):
-        return {key: map_tensors(part, move) for key, part in batch.items()}
+    if (parts := members(batch)) is not None:
+        return rebuilt(batch, {key: map_tensors(part, move) for key, part in parts.items()})
     return move(batch) if hasattr(batch, "to") else batch
 
 

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from accel.checkpoints.user_state import UserState
+from accel.data.batches.containers import tensors_in
+from accel.data.loaders.device_copy import map_tensors
 from accel.diagnose.doctor import untouched
 from accel.errors import ConfigError
 from accel.parts.loss_output import split_loss
+from accel.parts.model_output import unpack_output
 
 __all__ = ["ModelPass", "own_batch", "pass_of", "unmoved"]
 
@@ -84,14 +87,14 @@ def pass_of(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], Any] 
         raise ConfigError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if any(is_lazy(param) for param in [*model.parameters(), *model.buffers()]):
         raise ConfigError("the model has lazy parameters without a shape yet; call it once on a batch, and then advise")
-    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(batch)):
+    if next(tensors_in(batch), None) is None:
         raise ConfigError(f"batch must hold a tensor, as the model takes it, and this {type(batch).__name__} has none")
     device = next((param.device for param in model.parameters()), _first_tensor(batch).device)
     trains = model.training and any(param.requires_grad for param in model.parameters())
 
     def forward() -> Any:
         outputs = call(model, batch) if loss is None else loss(model, batch)
-        return outputs if loss is None or not trains else split_loss(outputs).loss
+        return outputs if loss is None or not trains else split_loss(unpack_output(outputs, model, batch)).loss
 
     return ModelPass(model, forward, _backward if trains else None, device)
 
@@ -121,8 +124,8 @@ def _backward(outputs: Any) -> None:
 
 def own_batch(batch: Any) -> Any:
     """Return a batch with tensors of its own, without gradients: a model may write into what it is given."""
-    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, batch)
+    return map_tensors(batch, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
 def _first_tensor(batch: Any) -> Tensor:
-    return next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
+    return next(tensors_in(batch))

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from accel.engine.task import Task
 from accel.errors import ConfigError, listed
@@ -33,6 +33,8 @@ class TaskRecord:
     """Its arguments by name, without those of every run; None if one is no plain value."""
     metadata: dict[str, Any]
     """What `Task.metadata` returned."""
+    folder: ClassVar[Path | None] = None
+    """The run directory that it was read from."""
 
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
@@ -61,6 +63,7 @@ class TaskRecord:
                 kinds = {"task": str, "arguments": dict | None, "metadata": dict}
                 if not all(isinstance(getattr(record, name), kind) for name, kind in kinds.items()):
                     raise TypeError
+                record.folder = run  # type: ignore[misc]  # a class variable is no member of the document
                 return record
         except FileNotFoundError:
             return None
@@ -112,6 +115,7 @@ class TaskRecord:
         task.__init__(**self.arguments)
         if not isinstance(task, Task):
             raise ConfigError(f"{self.task} is not a subclass of accel.Trainer")
+        task.record_folder = self.folder
         return task
 
     def _load_class(self, fix: str) -> type[Any]:

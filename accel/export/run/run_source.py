@@ -63,6 +63,7 @@ def run_source(
     request = evaluated_on(replace(request, model=_model_of(request, model)), evaluates)
     held = request.task
     attributes = dict(vars(held))
+    held.record_folder = folder
     modules = [ModelBackup(value) for value in attributes.values() if isinstance(value, nn.Module)]  # such as the head of a loss
     try:
         with Randomness(torch.device("cpu")).preserved():

@@ -13,6 +13,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 
 from accel.parts.loss_output import split_loss
 from accel.parts.model import Compile, Layout
+from accel.parts.model_output import unpack_output
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.run import Run
@@ -51,7 +52,8 @@ def plain_passes(run: Run, start: UpdateStart, active: Collection[Part] = ()) ->
     with _as_it_began(run, start), _eager(run.parts.compile not in active), stand_ins:
         for micro in start.micros:
             with precision.cast() if precision in active else nullcontext():
-                loss, items, _ = split_loss(run.loss(run.unwrapped_model, micro.batch))
+                output = run.loss(run.unwrapped_model, micro.batch)
+                loss, items, _ = split_loss(unpack_output(output, run.unwrapped_model, micro.batch))
             count = micro.samples if items is None or micro.samples == 0 else items
             if not isinstance(count, Tensor) and count == 0:
                 continue
