@@ -23,7 +23,7 @@ from typing import Any
 import machine
 from integer_cost import integer_cost
 from results import save
-from ship_arms import ARMS, PLAIN, TEACHER, with_needs
+from ship_arms import ARMS, PLAIN, PLUGINS, TEACHER, with_needs
 from ship_table import table, verdicts
 from shipped_cost import ROUNDS, cost, latencies, shipped_file
 
@@ -145,7 +145,7 @@ def trained(name: str, root: Path, work: Path, seed: int, epochs: int | None = N
     result = trainer.fit()
     ended, cpu = perf_counter(), process_time() - cpu
     metrics = work / f"{out.name}.json"
-    code = evaluate_command.main([str(shipped_file(out)), "~plugins.amp", f"out={metrics}"])
+    code = evaluate_command.main([str(shipped_file(out)), *(["~plugins.amp"] if "amp" in PLUGINS else []), f"out={metrics}"])
     if code:
         sys.exit(code)
     integers = integer_cost(out, SIDE, trainer) if "qat" in ARMS[name].plugins else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accel.schema import plugin_registry
+from accel.system.machine import lacks_bf16
 
 TEACHER, PLAIN = "teacher", "plain"
 RECIPE = [
@@ -13,7 +14,8 @@ RECIPE = [
     "plugins.onecycle.pct_start=0.23", "plugins.onecycle.div_factor=5.0", "batch_size=128",
 ]  # fmt: skip
 """What all arms have."""
-PLUGINS = ("resident", "amp", "channels_last", "muon", "onecycle")
+PLUGINS = ("resident", *(() if lacks_bf16() else ("amp",)), "channels_last", "muon", "onecycle")
+"""Plugins of all arms: without amp where the processor would emulate bfloat16, several times slower than float32."""
 STUDENT = ["task.model=strided_convnets.Student"]
 TRAINED_ON = [
     "task.model=strided_convnets.Student", "init={plain}", "plugins.muon.lr=0.03", "plugins.muon.adamw_lr=0.006",

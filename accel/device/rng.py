@@ -84,8 +84,8 @@ class Randomness:
         random.setstate(state["python"])
         np.random.set_state(tuple(state["numpy"]))
         # not strict: a resumed run may have other loaders
-        for generator, generator_state in zip(self.loader_generators, state["own"], strict=False):
-            generator.set_state(generator_state)
+        for loader_generator, generator_state in zip(self.loader_generators, state["own"], strict=False):
+            loader_generator.set_state(generator_state)
         for handle, held in zip(self.held, state.get("held", []), strict=False):
             handle.restore(held)
         if self.device.type in state and (generator := default_generator(self.device)) is not None:

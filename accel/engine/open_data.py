@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from accel.checkpoints.code import code_digests
 from accel.checkpoints.identity import content
@@ -126,10 +127,20 @@ def warn_of_idle_settings(run: TrainingRun, request: RunRequest) -> None:
             warn_user(f"batch_size has no effect: {ready}{f', not {settings.batch_size}' if size else ''}")
         if settings.drop_last:
             warn_user(f"drop_last has no effect: {ready}; set it in the DataLoader")
-        if request.collate is not None:
+        if _has_idle_collate(run.train, request):
             raise ConfigError(
                 f"collate makes batches of samples, and {ready}; give the DataLoader collate_fn=..., or pass its data set"
             )
     if settings.bad_data != "raise" and (run.train.bad_sample_log is None or getattr(run.train, "in_memory", False)):
         reason = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
         warn_user(f"bad_data has no effect: {reason}")
+
+
+def _has_idle_collate(ready: Any, request: RunRequest) -> bool:
+    """Return whether a function that collates is given, and ready batches are made without it.
+
+    A task may have one for a loader that it makes itself.
+    """
+    own = getattr(getattr(ready, "data", None), "collate_fn", default_collate)
+    of_task = [getattr(request.task, name, None) for name in ("collate", "collate_fn")]
+    return request.collate is not None and (own is default_collate or request.collate not in of_task)

@@ -37,7 +37,7 @@ class Task:
     """The same with those of the subclass that have the name of one of `Trainer`'s."""
     suffixes: ClassVar[frozenset[str] | None] = None
     """Suffixes of the files that `python -m accel predict` takes from a folder, in small letters, with their dots; None for all."""
-    normalisation: ClassVar[Mapping[str, Any] | None] = None
+    normalisation: Mapping[str, Any] | None = None
     """What a model of pictures is given, for an export: `mean` and `std` of each channel, of values from 0 to 1. Its first input,
     (n, channels, height, width) float32, is made of 8-bit pictures by them. None for any other input."""
     saved_metadata: Mapping[str, Any] | None = None

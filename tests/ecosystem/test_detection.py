@@ -51,8 +51,8 @@ def collate(samples: list[Any]) -> Any:
 
 
 def backbone() -> nn.Module:
-    net: Any = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1))
-    net.out_channels = 16
+    net: Any = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1))
+    net.out_channels = 32
     return net  # type: ignore[no-any-return]
 
 
@@ -167,7 +167,7 @@ def test_each_detector_learns_and_is_evaluated_by_mode(detector: str, tmp_path: 
 
 def test_same_batches_whoever_reads_them(tmp_path: Path) -> None:
     def make(spy: Batches, **settings: Any) -> Trainer:
-        trainer = Given("fcos", epochs=1, batch_size=3, seed=3, evaluate_epochs=5, **settings)
+        trainer = Given("fcos", epochs=1, batch_size=3, seed=3, **settings)
         trainer.spy = spy
         return trainer
 
@@ -176,7 +176,7 @@ def test_same_batches_whoever_reads_them(tmp_path: Path) -> None:
 
 def test_a_dataloader_gives_the_same_form(tmp_path: Path) -> None:
     def make(spy: Batches, **settings: Any) -> Trainer:
-        trainer = Detection("fcos", loader=True, epochs=1, seed=3, evaluate_epochs=5, **settings)
+        trainer = Detection("fcos", loader=True, epochs=1, seed=3, **settings)
         trainer.spy = spy
         return trainer
 
@@ -184,9 +184,7 @@ def test_a_dataloader_gives_the_same_form(tmp_path: Path) -> None:
 
 
 def weights_after(plugins: list[Any], batch_size: int, detector: str = "retinanet", **settings: Any) -> list[Tensor]:
-    trainer = Given(
-        detector, plugins=plugins, watch=(), epochs=1, batch_size=batch_size, seed=2, device="cpu", evaluate_epochs=5, **settings
-    )
+    trainer = Given(detector, plugins=plugins, watch=(), epochs=1, batch_size=batch_size, seed=2, device="cpu", **settings)
     result = trainer.fit()
     return [param.detach().clone() for param in result.model.parameters()]
 

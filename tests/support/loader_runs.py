@@ -74,6 +74,7 @@ class Batches(Spy):
 def run_through(make: MakeTrainer, reader: str, stop: int = 0, **settings: Any) -> Batches:
     """Return what was seen of a run whose data is read in one of these ways; `make(spy, **settings)` makes its trainer."""
     spy = Batches(stop)
+    torch.manual_seed(0)  # of a model that is passed
     trainer = make(spy, plugins=[*READERS[reader](), spy], watch=(), device="cpu", **settings)
     if stop:
         with pytest.raises(Stop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -13,22 +14,34 @@ KEPT: list[Any] = []
 
 
 def import_torchvision() -> Any:
-    """Return torchvision, or skip the module of tests that asks for it."""
+    """Return torchvision, or skip the module of tests that asks for it. Where its operators are missing, one in Python stands in."""
     try:
-        return pytest.importorskip("torchvision")
-    except RuntimeError as error:
+        torchvision: Any = pytest.importorskip("torchvision")
+    except RuntimeError as error:  # of an older one, which looks for the operators as it is imported
         if "torchvision::nms" not in str(error):
             raise
-    library = torch.library.Library("torchvision", "DEF")
+        define_operators()
+        import torchvision
+    from torchvision import extension
+
+    if not extension._has_ops():
+        define_operators()
+        boxes, roi_align = (sys.modules[f"torchvision.ops.{name}"] for name in ("boxes", "roi_align"))
+        vars(boxes)["_assert_has_ops"] = lambda: None
+        plain = getattr(roi_align._roi_align, "__wrapped__", roi_align._roi_align)
+        vars(roi_align)["_roi_align"] = plain  # as it is written: compiling it takes a minute
+    return torchvision
+
+
+def define_operators() -> None:
+    """Define what detectors call, unless somebody has."""
+    if hasattr(torch.ops.torchvision, "nms"):
+        return
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", plain_nms, "CPU")
     KEPT.append(library)
-    import torchvision
-    from torchvision.ops import boxes
-
-    boxes._assert_has_ops = lambda: None
-    return torchvision
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

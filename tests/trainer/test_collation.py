@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from accel import Trainer
 from accel.data.batches.collation import difference, uncollatable
@@ -195,3 +195,23 @@ def test_one_function_under_two_names_is_refused() -> None:
 
 def test_a_given_function_goes_before_that_of_the_data() -> None:
     seen(Own((torch.zeros(2), 17)), collate_fn=lambda samples: (torch.full((len(samples), 2), 200.0), 1))
+
+
+class OfLoader(WithMethod):
+    """Hands its own method to the loader that it makes, or forgets to."""
+
+    hands_over = True
+
+    def data(self, split: str) -> Any:
+        function = {"collate_fn": self.collate_fn} if self.hands_over else {}
+        return DataLoader(Odd((torch.zeros(2), 17)), 8, **function) if split == "train" else None
+
+
+def test_a_task_may_hand_its_function_to_its_own_loader() -> None:
+    assert OfLoader(watch=()).fit().samples == 40
+    forgets = OfLoader(watch=())
+    forgets.hands_over = False
+    with pytest.raises(ConfigError, match="collate makes batches of samples, and the data comes in ready batches"):
+        forgets.fit()
+    with pytest.raises(ConfigError, match="collate makes batches of samples, and the data comes in ready batches"):
+        seen(DataLoader(Odd((torch.zeros(2), 17)), 8, collate_fn=pairs), collate_fn=lambda samples: pairs(samples))

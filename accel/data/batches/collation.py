@@ -35,8 +35,9 @@ def collate_of(data: Any) -> Collate:
 
 
 def is_table(data: Any) -> bool:
-    """Return whether data is of the package datasets, whose rows are dicts."""
-    return type(data).__module__.partition(".")[0] == "datasets"
+    """Return whether data is of the package datasets, whose rows are dicts, and not of a user's own module of that name."""
+    kind = type(data)
+    return kind.__module__.partition(".")[0] == "datasets" and hasattr(kind, "with_format") and hasattr(kind, "features")
 
 
 def is_data_set(value: Any) -> bool:

@@ -40,4 +40,5 @@ def sum_of_losses(losses: Mapping[Any, Any], origin: str, trains: bool = True) -
                 "(loss, {name: number}) to log the rest"
             )
     first, *others = losses.values()
-    return sum(others, first)
+    total: Tensor = sum(others, first)
+    return total

@@ -52,7 +52,7 @@ def layer_distances(values: dict[str, Tensor], plain: dict[str, Tensor]) -> Dist
         other = values.get(name)
         difference = tensor if other is None else other.to(tensor.dtype) - tensor
         wide = wide_dtype(tensor.device)
-        pair = tuple(each.abs().to(wide).square().sum() for each in (difference, tensor))
+        pair = difference.to(wide).abs().square().sum(), tensor.to(wide).abs().square().sum()
         layer = layer_of(name)
         before = squares.get(layer)
         squares[layer] = pair if before is None else (before[0] + pair[0], before[1] + pair[1])
