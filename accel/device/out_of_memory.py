@@ -7,7 +7,7 @@ import traceback
 
 import torch
 
-from accel.device.accelerators import empty_cache
+from accel.device.accelerators.runtime import empty_cache
 from accel.errors import TrainingError
 
 __all__ = ["MESSAGES", "free_cached_memory", "is_out_of_memory", "release_frames"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel.device.accelerators import default_generator
+from accel.device.accelerators.runtime import default_generator
 from accel.device.generators import GeneratorHandle, TorchGenerator, global_generators
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accel.device.accelerators import default_generator
+from accel.device.accelerators.runtime import default_generator
 from accel.device.buffers import writable
 from accel.device.rng import host_rng_state, set_host_rng_state
 

@@ -19,7 +19,7 @@ from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
-from accel.device.accelerators import moved
+from accel.device.accelerators.float64 import moved
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
 from accel.device.rng import Randomness
 from accel.device.run_facts.host_facts import host_facts

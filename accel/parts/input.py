@@ -15,7 +15,7 @@ from accel.data.batches.make_batches import make_batches
 from accel.data.loaders.device_copy import map_tensors
 from accel.data.ranks.rank_share import RankShare
 from accel.data.sampling import permutation
-from accel.device.accelerators import moved
+from accel.device.accelerators.float64 import moved
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.window import Micro, Window

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import sent
+from accel.device.accelerators.runtime import sent
 from accel.parts.grads import Grads
 from accel.parts.parallel import Parallel
 from accel.parts.window import Micro

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import sent, wide_dtype
+from accel.device.accelerators.float64 import wide_dtype
+from accel.device.accelerators.runtime import sent
 from accel.device.dtensor import local_shard, norms, placement, real_shard
 from accel.errors import ConfigError
 from accel.parts import Grads, Watch

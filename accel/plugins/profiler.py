@@ -28,7 +28,7 @@ from torch import Tensor
 from torch._C._autograd import _profiler_enabled
 from torch.profiler import ProfilerActivity, profile
 
-from accel.device.accelerators import synchronize
+from accel.device.accelerators.runtime import synchronize
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from accel import Trainer
 from accel.data.batches.make_batches import make_batches
@@ -65,6 +65,7 @@ FORMATS: dict[str, Callable[[Any], Any]] = {
     "numpy": lambda data: data.with_format("numpy"),
     "transform": lambda data: data.with_transform(still),
     "random transform": lambda data: data.with_transform(noisy),
+    "subset": lambda data: Subset(data.with_format("torch"), range(1, 21)),
     "selected": lambda data: data.with_format("torch").select(range(2, 20)).shuffle(seed=1),
     "mapped": lambda data: data.map(lambda row: {"x": [2 * number for number in row["x"]]}).with_format("torch"),
 }
@@ -143,7 +144,7 @@ def test_lists_in_rows_get_a_sentence(column: str) -> None:
     """torch would make a batch of each place of them, transposed."""
     data = table() if column == "x" else datasets.Dataset.from_dict({"inside": [{"box": [1.0, 2.0]}] * 4})
     place = r"\['x'\]" if column == "x" else r"\['inside'\]\['box'\]"
-    for kind in (data, data.to_iterable_dataset()):
+    for kind in (data, data.to_iterable_dataset(), Subset(data, range(4))):
         spy = Batches()
         with pytest.raises(
             ConfigError, match=rf"row \d+ of the (train|streamed) data has a list at {place}.*set_format\('torch'\)"

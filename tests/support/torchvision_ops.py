@@ -14,7 +14,7 @@ KEPT: list[Any] = []
 
 
 def import_torchvision() -> Any:
-    """Return torchvision, or skip the module of tests that asks for it. Where its operators are missing, one in Python stands in."""
+    """Return torchvision, or skip the module of tests that asks for it. Where operators are missing, those in Python stand in."""
     try:
         torchvision: Any = pytest.importorskip("torchvision")
     except RuntimeError as error:  # of an older one, which looks for the operators as it is imported

@@ -214,4 +214,7 @@ def test_a_task_may_hand_its_function_to_its_own_loader() -> None:
     with pytest.raises(ConfigError, match="collate makes batches of samples, and the data comes in ready batches"):
         forgets.fit()
     with pytest.raises(ConfigError, match="collate makes batches of samples, and the data comes in ready batches"):
-        seen(DataLoader(Odd((torch.zeros(2), 17)), 8, collate_fn=pairs), collate_fn=lambda samples: pairs(samples))
+        Trainer(
+            nn.Linear(2, 1), DataLoader(Odd((torch.zeros(2), 17)), 8, collate_fn=pairs), loss=lambda m, b: m(b[0]).mean(),
+            collate_fn=lambda samples: pairs(samples), watch=(),
+        ).fit()  # fmt: skip

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from accel.compare import Limits, interleave
-from accel.device.accelerators import synchronize
+from accel.device.accelerators.runtime import synchronize
 
 __all__ = ["CostPair", "ModelCost", "compare_costs"]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import BadSample, ConfigError, describe
 
 __all__ = [
     "FIX", "Collate", "check_row", "check_sample", "collate_of", "collate_samples", "difference", "is_data_set",
-    "is_table", "uncollatable",
+    "table_of", "uncollatable",
 ]  # fmt: skip
 
 Collate = Callable[[list[Any]], Any]
@@ -34,15 +34,18 @@ def collate_of(data: Any) -> Collate:
     return collate
 
 
-def is_table(data: Any) -> bool:
-    """Return whether data is of the package datasets, whose rows are dicts, and not of a user's own module of that name."""
-    kind = type(data)
-    return kind.__module__.partition(".")[0] == "datasets" and hasattr(kind, "with_format") and hasattr(kind, "features")
+def table_of(data: Any) -> Any:
+    """Return the table of the package datasets, whose rows are dicts, that data is or is a Subset of; None if it is none."""
+    while isinstance(data, Subset):
+        data = data.dataset
+    kind = type(data)  # a user's own module may be called datasets too
+    is_table = kind.__module__.partition(".")[0] == "datasets" and hasattr(kind, "with_format") and hasattr(kind, "features")
+    return data if is_table else None
 
 
 def is_data_set(value: Any) -> bool:
     """Return whether a value is a data set or a loader of torch's, or a table of the package datasets."""
-    return isinstance(value, Dataset | DataLoader) or is_table(value)
+    return isinstance(value, Dataset | DataLoader) or table_of(value) is not None
 
 
 def check_row(row: Any, key: int, dataset: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
-from accel.data.batches.collation import Collate, check_row, check_sample, collate_of, collate_samples, is_table
+from accel.data.batches.collation import Collate, check_row, check_sample, collate_of, collate_samples, table_of
 from accel.data.batches.counted import Trust
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.content_digest import content_digest
@@ -59,7 +59,7 @@ class IterableBatches(Batches):
             self.own_split.check(share)
         self.step = batch_size * share.ranks
         self.collate: Collate = collate_of(data) if collate is None else collate
-        self.is_table = collate is None and self.collate is default_collate and is_table(data)
+        self.is_table = collate is None and self.collate is default_collate and table_of(data) is not None
         self.meter = ReadRateMeter()
         self.samples = length_of(data)
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from accel.data.batches.assembly import BatchAssembly, FillSeveral
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
-from accel.data.batches.collation import Collate, collate_of, is_table
+from accel.data.batches.collation import Collate, collate_of, table_of
 from accel.data.batches.counted import BY_STRUCTURE, CountedBatch, Trust
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.randomness.sample_randomness import SampleRandomness
@@ -82,11 +82,12 @@ class MapBatches(Batches):
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(bad, seed, samples), BadSampleLog(bad, samples)
         self.meter = ReadRateMeter()
         self.collate: Collate = collate_of(data) if collate is None else collate
-        self.is_table = collate is None and self.collate is default_collate and is_table(data)
+        table = table_of(data)
+        self.is_table = collate is None and self.collate is default_collate and table is not None
         """Whether a row must hold no list, of which torch would make a batch place by place."""
-        self.read_rows = getattr(data, "__getitems__", None) if is_table(data) else None
-        """Method of a table that reads several rows together, which takes a tenth of the time."""
-        self.reads_whole = self.read_rows is not None and getattr(data, "format", {}).get("type") == "custom"
+        self.read_rows = None if table is None else getattr(data, "__getitems__", None)
+        """Method that reads several rows of a table together, which takes a tenth of the time."""
+        self.reads_whole = self.read_rows is not None and getattr(table, "format", {}).get("type") == "custom"
         """Whether a batch is read in one piece: a function of the user's is given its rows, and may pad them to one length."""
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")

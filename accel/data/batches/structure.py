@@ -157,8 +157,7 @@ def _is_list_of_dicts(value: Any, items: int) -> bool:
 
 def kind_of(value: Any, depth: int = 0) -> Hashable:
     """Return what two samples of one data set have in common: types, dtypes and numbers of dimensions, and no lengths."""
-    shape = getattr(value, "shape", None)
-    if isinstance(value, Tensor) or isinstance(shape, tuple):
+    if isinstance(value, Tensor) or isinstance(getattr(value, "shape", None), tuple):
         return "array", str(getattr(value, "dtype", "")), value.dim() if isinstance(value, Tensor) else len(value.shape)
     if isinstance(value, Mapping):
         return "dict", frozenset(map(str, value))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from accel.device.accelerators import other_accelerator
+from accel.device.accelerators.runtime import other_accelerator
 from accel.device.cuda.pinned_memory import forget_refusals
 from accel.errors import ConfigError
 from accel.system.machine import OTHER_ACCELERATORS, resolve_device

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from accel.data.batches.counted import counted
-from accel.device.accelerators import wide_dtype
+from accel.device.accelerators.float64 import wide_dtype
 from accel.device.rng import mix_seed
 from accel.engine.evaluation.evaluate import reading, undisturbed
 from accel.engine.evaluation.model_backup import ModelBackup, detached_workers

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from accel.data.batches.base import Batches
 from accel.data.batches.counted import counted
-from accel.device.accelerators import wide_dtype
+from accel.device.accelerators.float64 import wide_dtype
 from accel.engine.evaluation.batch_metrics import BatchMetrics, Metrics
 from accel.engine.evaluation.metric_objects import MetricObjects
 from accel.engine.evaluation.model_backup import unmoved_model

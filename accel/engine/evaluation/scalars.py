@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import wide_dtype
+from accel.device.accelerators.float64 import wide_dtype
 from accel.errors import ConfigError, describe
 from accel.parts.loss_output import check_items
 from accel.parts.shared.item_counts import clean_count

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import sent
+from accel.device.accelerators.runtime import sent
 from accel.optim.tiles import DEVICE_TILE
 
 __all__ = ["UnitBlock", "clip_together", "has_rows", "unit_blocks"]

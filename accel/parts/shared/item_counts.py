@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import sent
+from accel.device.accelerators.runtime import sent
 from accel.device.async_readback import AsyncReadback
 from accel.errors import TrainingError
 from accel.parts.loss_output import FORMS, MAX_ITEMS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accel.device.accelerators import wide_dtype
+from accel.device.accelerators.float64 import wide_dtype
 
 __all__ = ["FLOOR", "Distances", "layer_distances", "layer_of"]
 

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import accel
-from accel.device import accelerators
-from accel.device.accelerators import has_float64, moved, sent, wide_dtype
+from accel.device.accelerators import float64
+from accel.device.accelerators.float64 import has_float64, moved, wide_dtype
+from accel.device.accelerators.runtime import sent
 from accel.device.cuda.run_device import choose_device
 from accel.device.rng import Randomness
 from accel.device.step_snapshot import StepSnapshot
@@ -106,7 +107,7 @@ class NoFloat64(TorchDispatchMode):
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoFloat64]:
     """Let the CPU stand for a device without float64."""
-    monkeypatch.setattr(accelerators, "has_float64", lambda device: False)
+    monkeypatch.setattr(float64, "has_float64", lambda device: False)
     with NoFloat64() as mode:
         yield mode
 
