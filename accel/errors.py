@@ -52,6 +52,10 @@ class Sentence(Exception):
     def __init__(self, *args: object) -> None:
         super().__init__(*(visible(text) if isinstance(text, str) else text for text in args))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that a notebook shows of the error, in place of its traceback (IPython's protocol)."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(Sentence, ValueError):
     """Input that cannot work, typed or passed by the user. Its text is the whole message: the cause, then the fix.

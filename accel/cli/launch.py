@@ -51,7 +51,7 @@ def launch(
             if folders:
                 warm_up(configs[0])
             jobs = _run_jobs(configs, flags, folders, signals)
-        if folders and torchrun.rank() == 0:
+        if jobs and folders and torchrun.rank() == 0:
             print_comparison(jobs)
         left_out = signals.requested is not None and len(jobs) < len(configs)
         signals.requested = None  # a signal that came too late to stop a job must not end the process now
@@ -71,7 +71,7 @@ def _run_jobs(configs: Sequence[Config], flags: Sequence[str], folders: Sequence
     """Run the jobs until one is interrupted; return those that were run. The arguments are those of `launch`."""
     jobs: list[Job] = []
     for number, job in enumerate(_jobs(configs, flags, folders)):
-        if folders and torchrun.rank() == 0:
+        if jobs and folders and torchrun.rank() == 0:
             say(f"\njob {number + 1} of {len(configs)}: {command_line(job.config.overrides)}", file=sys.stderr)
         jobs.append(job)
         if job.run() in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
@@ -97,8 +97,8 @@ def _run_beside(
 def _jobs(configs: Sequence[Config], flags: Sequence[str], folders: Sequence[str]) -> list[Job]:
     """Return the jobs, each with its run directory. The arguments are those of `launch`."""
     base = Path(torchrun.agree_on_directory(str(run_directories.dated_directory(datetime.now()))))
-    jobs = []
-    for config, folder in zip(configs, folders or [None], strict=True):
+    jobs, names = list[Job](), list[str | None](folders) or [None]
+    for config, folder in zip(configs, names, strict=True):
         jobs.append(Job(config, run_directories.job_directory(config.settings, base, folder), [*program(), *flags]))
     return jobs
 

@@ -13,7 +13,7 @@ from accel.diagnose.layer_rows import LayerRows
 from accel.report.formatting import elapsed, gain_text, size
 from accel.report.other_load import BUSY
 from accel.report.plan import facts
-from accel.report.visible_console import VisibleConsole, html_block
+from accel.report.visible_console import VisibleConsole, html_block, text_block
 
 if TYPE_CHECKING:
     from accel.diagnose.advice import Advice
@@ -92,10 +92,7 @@ def finding_lines(finding: Finding) -> list[str]:
 
 def as_text(advice: Advice, width: int = WIDTH) -> str:
     """Return the page as plain lines, of so many characters at most."""
-    console = VisibleConsole(width=width, color_system=None, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(draw(advice))
-    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+    return text_block(lambda console: console.print(draw(advice)), width)
 
 
 def as_html(advice: Advice) -> str:

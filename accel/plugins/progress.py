@@ -1,8 +1,8 @@
 """Progress: a watch that prints the plan, a line of progress, and the summary.
 
-On a terminal the line is drawn anew in place. Elsewhere (a pipe, a log file, a
-notebook without ipywidgets) a plain line is printed every few seconds. Each
-evaluation leaves a line of its own. Samples per second and data wait are those
+On a terminal and in a notebook the line is drawn anew in place. Elsewhere (a
+pipe, a log file) a plain line is printed every few seconds. Each evaluation
+leaves a line of its own. Samples per second and data wait are those
 of the last few seconds of training, without the first update, compiling,
 evaluation and checkpoints; the time left does not count compiling. The
 loss is that of the last update that has reached the host. On by default;
@@ -17,17 +17,13 @@ Source  drawn by rich, rich.readthedocs.io.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
-from rich.console import Console
-from rich.live import Live
 from torch import Tensor
 
 from accel.device.async_readback import AsyncReadback
@@ -36,18 +32,18 @@ from accel.parts.run import UNLIMITED
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, ProgressLine
+from accel.report.progress_screen import open_screen
 from accel.report.summary import draw as draw_summary
-from accel.report.visible_console import VisibleConsole
 from accel.system.clock import COMPILE, ThroughputMark
-from accel.system.pipes import survive_broken_pipe
 from accel.values import Positive
 
 if TYPE_CHECKING:
     from accel.errors import Interrupted
     from accel.parts import Run
+    from accel.report.progress_screen import Screen
     from accel.report.result import Result
 
-__all__ = ["RECENT", "Progress", "can_redraw"]
+__all__ = ["RECENT", "Progress"]
 
 RECENT = 3.0
 """Seconds over which samples per second and data wait are measured, on a terminal."""
@@ -58,8 +54,8 @@ class Progress(Watch):
     """Watch that shows the run on a terminal or in a log.
 
     Args:
-        refresh: seconds between two drawings of the line on a terminal.
-        every: seconds between two plain lines without a terminal.
+        refresh: seconds between two drawings of the line on a terminal or in a notebook.
+        every: seconds between two plain lines elsewhere.
         plan: show the plan at the start.
     """
 
@@ -69,16 +65,14 @@ class Progress(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.live: Live | None = None
+        self.screen: Screen | None = None
         self.result: Result | None = None
 
     def begin(self, run: Run) -> None:
         self.run: Run = proxy(run)  # the run holds this watch
-        self.console = VisibleConsole(
-            file=survive_broken_pipe(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0
-        )
+        self.screen = open_screen(quiet=run.parts.parallel.rank > 0)
         if self.plan and run.plan is not None:
-            self.console.print(draw_plan(run.plan))
+            self.screen.print(draw_plan(run.plan))
         self.skipped = run.parts.guard.skipped
         self.readback = AsyncReadback(1 if self.skipped is None else 2, run.device)
         self.logged: dict[str, float] = {}
@@ -88,14 +82,11 @@ class Progress(Watch):
         self.skipped_count: int | None = None if self.skipped is None else 0
         self.first_step, self.started_at = run.progress.step, self.seconds()
         self.warm = False
-        if can_redraw(self.console):
-            # drawn by this thread: a drawing thread would hold locks while workers are forked
-            self.live = Live(console=self.console, auto_refresh=False)
-            self.live.start()
-        self.interval = self.refresh if self.live else self.every
+        renews = self.screen.begin_renewing()
+        self.interval = self.refresh if renews else self.every
         self.next_draw = 0.0  # the first update is looked at, and measures no other: much warms up in it
         self.first_draw = perf_counter() + self.interval
-        self.marks = deque([self.throughput_mark()], maxlen=max(2, round(RECENT / self.refresh)) if self.live else 2)
+        self.marks = deque([self.throughput_mark()], maxlen=max(2, round(RECENT / self.refresh)) if renews else 2)
 
     def after(self, step: int, loss: Tensor) -> None:
         self.last_loss = loss
@@ -108,11 +99,8 @@ class Progress(Watch):
             return
         self.send_loss()
         self.receive_loss()
-        line = self.make_line()
-        if self.live:
-            self.live.update(line, refresh=True)
-        else:
-            self.console.print(line.text(), soft_wrap=True)
+        assert self.screen is not None
+        self.screen.renew(self.make_line())
         self.next_draw = perf_counter() + self.interval
 
     def begin_measuring(self) -> bool:
@@ -185,38 +173,30 @@ class Progress(Watch):
         cells = [f"epoch {epoch:{len(total) - 1 if total else 1}}{total}"]
         cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
         cells += [f"{metric(self.run.evaluation_split, name)} {number(value)}" for name, value in metrics.items()]
-        self.console.print(GAP.join(cells), soft_wrap=True)
+        if self.screen is not None:
+            self.screen.print(GAP.join(cells), soft_wrap=True)
 
     def stopped(self, why: Interrupted) -> None:
-        if not self.run.command:  # the command line prints it itself
-            self.console.print(f"{why}; go on with {why.resume}" if why.resume else str(why), soft_wrap=True)
+        if not self.run.command and self.screen is not None:  # the command line prints it itself
+            self.screen.print(f"{why}; go on with {why.resume}" if why.resume else str(why), soft_wrap=True)
 
     def end(self, result: Any) -> None:
         self.result = result
 
     def close(self) -> None:
         """Print the summary: by now everything has been written."""
-        if self.live:
-            self.live.transient = self.result is not None
-            self.live.stop()
-            self.live = None
-        if self.result is not None:
-            self.console.print(draw_summary(self.result))
-            # unwrapped and on lines of their own, to be copied
-            if self.result.flow is not None and self.result.flow.tries:
-                tries = "\n".join(f"  {text}" for text in self.result.flow.tries)
-                self.console.print(f"\nto wait less for data, try\n{tries}", soft_wrap=True)
-            if self.result.verdict and self.result.doctor:
-                self.console.print(f"\nmeasure what would make it faster with\n  {self.result.doctor}", soft_wrap=True)
-            if self.result.resume:
-                self.console.print(f"\nresume with\n  {self.result.resume}", soft_wrap=True)
-            self.result = None
-
-
-def can_redraw(console: Console) -> bool:
-    """Tell whether a line can be drawn anew in place: on a terminal, and in a notebook that has ipywidgets."""
-    if console.quiet:
-        return False
-    if console.is_jupyter:
-        return find_spec("ipywidgets") is not None
-    return console.is_terminal and not console.is_dumb_terminal
+        screen, self.screen, result, self.result = self.screen, None, self.result, None
+        if screen is None:
+            return
+        screen.end_renewing(leave=result is None)
+        if result is None:
+            return
+        screen.print(draw_summary(result))
+        # unwrapped and on lines of their own, to be copied
+        if result.flow is not None and result.flow.tries:
+            tries = "\n".join(f"  {text}" for text in result.flow.tries)
+            screen.print(f"\nto wait less for data, try\n{tries}", soft_wrap=True)
+        if result.verdict and result.doctor:
+            screen.print(f"\nmeasure what would make it faster with\n  {result.doctor}", soft_wrap=True)
+        if result.resume:
+            screen.print(f"\nresume with\n  {result.resume}", soft_wrap=True)

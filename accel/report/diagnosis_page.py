@@ -15,7 +15,7 @@ from accel.report.machine_facts import machine_facts
 from accel.report.plan import facts
 from accel.report.record.diagnosis_notes import no_remedy, unknowns
 from accel.report.summary import phases
-from accel.report.visible_console import VisibleConsole, html_block
+from accel.report.visible_console import VisibleConsole, html_block, text_block
 
 if TYPE_CHECKING:
     from accel.diagnose.decision.remedies import Remedy
@@ -99,10 +99,7 @@ def notes(diagnosis: Diagnosis) -> list[str]:
 
 def as_text(diagnosis: Diagnosis) -> str:
     """Return the page as plain lines."""
-    console = VisibleConsole(width=WIDTH, color_system=None, markup=False, highlight=False)
-    with console.capture() as capture:
-        show(console, diagnosis)
-    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+    return text_block(lambda console: show(console, diagnosis), WIDTH)
 
 
 def as_html(diagnosis: Diagnosis) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from accel.report.formatting import throughput
 from accel.report.pace import Pace
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["BOUND", "LONG", "SCHEMA", "Best", "DataFlow", "Result", "Section", "finite"]
 
@@ -93,9 +96,9 @@ class Section:
 SCHEMA = 1
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
-    """The result of `Trainer.fit`.
+    """The result of `Trainer.fit`, which a notebook shows as its summary.
 
     `metrics` are of the last evaluation, by name, such as `{"loss": ..., "accuracy": ...}`.
     """
@@ -162,6 +165,21 @@ class Result:
     def report(self) -> Path | None:
         """The page of the run, report.html; None if none was written."""
         return self.out / "report.html" if self.out is not None and "report.html" in self.files else None
+
+    def __rich__(self) -> RenderableType:
+        from accel.report.summary import draw
+
+        return draw(self)
+
+    def __repr__(self) -> str:
+        from accel.report.summary import amount, headline
+
+        return f"Result({headline(self)}; {amount(self)})"
+
+    def _repr_html_(self) -> str:
+        from accel.report.visible_console import NOTEBOOK_WIDTH, html_block
+
+        return html_block(lambda console: console.print(self), NOTEBOOK_WIDTH)
 
     def summary(self) -> dict[str, Any]:
         """Return the content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""

@@ -166,17 +166,15 @@ class Config:
     def _repr_html_(self) -> str:
         from html import escape
 
-        head = "".join(f"<th>{name}</th>" for name in ("plugin", "part", "status", "settings"))
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows())
+        left = 'style="text-align: left"'  # a notebook puts the cells of a table to the right
+        head = "".join(f"<th {left}>{name}</th>" for name in ("plugin", "part", "status", "settings"))
+        body = "".join("<tr>" + "".join(f"<td {left}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows())
         return f"<p>{escape(self.settings_line())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
-        from accel.report.visible_console import VisibleConsole
+        from accel.report.visible_console import text_block
 
-        console = VisibleConsole(width=100, color_system=None)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+        return text_block(lambda console: console.print(self), 100)
 
 
 def _assignments(settings: dict[str, Any]) -> str:

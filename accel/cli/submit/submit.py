@@ -49,8 +49,8 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
     base = Path(configs[0].settings.out or run_directories.dated_directory(datetime.now()))
     settings = launcher.settings(base)
     save_seconds = max(settings.get("signal_delay_s", 30) - MARGIN, 1)
-    nodes = []
-    for number, (config, folder) in enumerate(zip(configs, folders or [None], strict=True)):
+    nodes, names = list["Node"](), list[str | None](folders) or [None]
+    for number, (config, folder) in enumerate(zip(configs, names, strict=True)):
         node = _node(config, run_directories.job_directory(config.settings, base, folder), flags, launcher.ranks, save_seconds)
         if launcher.kind == "local" and launcher.gpus:  # submitit shows all of its processes the first GPUs
             node.gpus = ",".join(gpus_of_job(machine.gpu_names(), number, launcher.gpus))

@@ -63,8 +63,9 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
 
 def html(ablation: Ablation) -> str:
     """Return table and lines as HTML for a notebook."""
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in cells(one)) for one in ablation.contributions)
+    left = 'style="text-align: left"'  # a notebook puts the cells of a table to the right
+    head = "".join(f"<th {left}>{name}</th>" for name in COLUMNS)
+    rows = ("".join(f"<td {left}>{escape(cell)}</td>" for cell in cells(one)) for one in ablation.contributions)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     below = "".join(
         f"<{tag}>{escape(line)}</{tag}>"

@@ -142,9 +142,6 @@ class Ablation:
         return html(self) + svg_text(self)
 
     def __repr__(self) -> str:
-        from accel.report.visible_console import VisibleConsole
+        from accel.report.visible_console import text_block
 
-        console = VisibleConsole(width=110, color_system=None)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+        return text_block(lambda console: console.print(self), 110)

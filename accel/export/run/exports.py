@@ -69,12 +69,9 @@ class Exports:
         return Group(*tables, *(Text(line, overflow="fold") for line in [*export_lines(rows), *folders]))
 
     def __repr__(self) -> str:
-        from accel.report.visible_console import VisibleConsole
+        from accel.report.visible_console import text_block
 
-        console = VisibleConsole(width=WIDTH, color_system=None, markup=False, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+        return text_block(lambda console: console.print(self), WIDTH)
 
     def _repr_html_(self) -> str:
         from accel.report.visible_console import html_block

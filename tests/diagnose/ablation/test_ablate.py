@@ -233,5 +233,5 @@ def test_the_result_shows_itself(tmp_path: Path) -> None:
     assert picture == (tmp_path / "two.svg").read_bytes()
     assert b"slow, alone" in picture
     page = shown._repr_html_()
-    assert "<td>slow</td>" in page
+    assert ">slow</td>" in page
     assert "<svg" in page
