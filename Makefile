@@ -11,7 +11,12 @@ CUDA_VENV ?= .venv-cuda
 CUDA_TORCH := 2.14.1
 STAGES ?=
 
-.PHONY: help setup train test quick lint types check rehearsal gpu drill mutants bench wheel docs docs-serve clean
+ECOSYSTEM_VENV ?= .venv-ecosystem
+# tests that need a package of the extra ecosystem, or change with one that is installed
+ECOSYSTEM_TESTS := tests/ecosystem tests/docs/test_code.py tests/examples tests/cli/sweep tests/plugins/test_wandb.py tests/plugins/test_optimizer.py \
+	tests/parts/shared/trackers tests/engine/test_metric_objects.py tests/invariants/test_warmed_schedules.py
+
+.PHONY: help setup train test quick lint types check rehearsal ecosystem gpu drill mutants bench wheel docs docs-serve clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +41,10 @@ check: lint types test  ## lint, types and tests, as CI runs them
 rehearsal:  ## a quarter of an hour: CUDA's host side on stand-ins, without a GPU; CUDA_VENV=DIR for another environment, STAGES="late waits"
 	@PYTHON="$(PYTHON)" bash tests/rehearsal/venv.sh "$(CUDA_VENV)" "$(CUDA_TORCH)" $(CONSTRAINTS); status=$$?; \
 	case $$status in 0) "$(CUDA_VENV)/bin/python" -m tests.rehearsal.stages $(STAGES);; 77) ;; *) exit $$status;; esac
+
+ecosystem:  ## ten minutes: beside Lightning, Accelerate, transformers and others; ECOSYSTEM_VENV=DIR for another environment
+	@PYTHON="$(PYTHON)" bash tests/ecosystem/venv.sh "$(ECOSYSTEM_VENV)" $(CONSTRAINTS) constraints-ecosystem.txt
+	PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 "$(ECOSYSTEM_VENV)/bin/python" -m pytest -n 2 --dist worksteal -q $(ECOSYSTEM_TESTS) $(ARGS)
 
 gpu:  ## 25 minutes on a GPU, the most valuable first, into benchmarks/results; CUDA_VENV=DIR has torch with CUDA, ARGS="--cifar ROOT"
 	@$(firstword $(wildcard $(CUDA_VENV)/bin/python $(BIN)/python) $(PYTHON)) benchmarks/gpu.py --out benchmarks/results/$$(date +%F)-gpu.json $(ARGS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import tokenize
 import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.support.forked_process import run_script
+from tests.support.program_lines import lines_of_code
 from tests.support.rank_processes import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -17,24 +16,8 @@ WANTS = sorted((EXAMPLES / "shape").glob("[!_]*.py"))
 PEERS = sorted((EXAMPLES / "shape/peers").glob("[!_]*.py"))
 PACKAGES = {"lightning": "lightning", "hf": "transformers"}
 """The package that a peer's program needs, by the ending of its file."""
-LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 pytest.importorskip("sklearn", reason="the examples need the extra demo")
-
-
-def lines_of_code(text: str) -> int:
-    """Return the number of lines that hold code: no blank lines, comments or docstrings."""
-    lines: set[int] = set()
-    first_in_statement = True
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        is_docstring = first_in_statement and token.type == tokenize.STRING
-        if token.type not in LAYOUT and not is_docstring:
-            lines.update(range(token.start[0], token.end[0] + 1))
-        if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
-            first_in_statement = True
-        elif token.type not in (tokenize.COMMENT, tokenize.NL):
-            first_in_statement = False
-    return len(lines)
 
 
 def test_lines_are_counted() -> None:

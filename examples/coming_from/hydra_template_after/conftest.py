@@ -1,0 +1,1 @@
+"""The tests find the task beside this file."""
