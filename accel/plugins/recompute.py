@@ -51,9 +51,15 @@ class Recompute(Activations):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.patched: list[tuple[nn.Module, Any]] = []
+        self.caching: list[Any] = []
+        """Configurations by which a model of transformers keeps keys and values, which training has no use for."""
 
     def model(self, model: nn.Module) -> nn.Module:
         blocks = repeated_blocks(model)
+        configs = [getattr(module, "config", None) for module in model.modules()] if blocks else []
+        self.caching = list({id(config): config for config in configs if getattr(config, "use_cache", None) is True}.values())
+        for config in self.caching:
+            config.use_cache = False  # a second pass would add its own to those of the first
         self.block_count = len(blocks)
         for block in blocks[:: self.every]:
             self.patched.append((block, vars(block).get("forward")))
@@ -78,6 +84,11 @@ class Recompute(Activations):
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if block.training and torch.is_grad_enabled():
+                if any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values())):
+                    raise ConfigError(
+                        f"recompute: {type(block).__name__} is given a cache of keys and values, to which a second pass adds its own; "
+                        "call the model with use_cache=False, or leave it out with '~plugins.recompute'"
+                    )
                 return checkpoint(forward, *args, **settings, **kwargs)
             return forward(*args, **kwargs)
 
@@ -91,7 +102,9 @@ class Recompute(Activations):
             vars(block).pop("forward", None)
             if forward is not None:
                 block.forward = forward
-        self.patched = []
+        for config in self.caching:
+            config.use_cache = True
+        self.patched, self.caching = [], []
 
     def capture_blocker(self) -> str:
         if not self.patched:

@@ -159,7 +159,7 @@ class Transformers(Trainer):
         """Return the text to train on as evaluation shows it: nothing is packed, and the same tokens are hidden each time."""
         return make_rows(self.texts["train"], self.tokenizer, self.rows, self.classes, train=False)
 
-    def collate(self, samples: list[Sample]) -> dict[str, Tensor]:  # type: ignore[override]
+    def collate(self, samples: list[Sample]) -> dict[str, Tensor]:
         """Return rows as a batch, padded to the longest of them (`accel.tasks.language.padding`)."""
         return pad_rows(samples, self.tokenizer.padding or 0, self.rows.context)
 
@@ -191,7 +191,7 @@ class Transformers(Trainer):
         logits: Tensor = model(**{name: batch[name] for name in names}).logits
         return logits
 
-    def evaluated(self, metrics: dict[str, float]) -> dict[str, float]:  # type: ignore[override]
+    def evaluated(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the perplexity, by the loss over all tokens."""
         return {} if self.kind == "classification" else {"perplexity": exp(metrics["loss"]) if metrics["loss"] < 700 else inf}
 

@@ -128,32 +128,37 @@ PACKED = [
 
 @pytest.mark.parametrize(("name", "kind"), PACKED)
 def test_a_packed_row_says_of_each_text_what_is_said_of_it_alone(make: Make, name: str, kind: str) -> None:
-    task = make(kind, model=name, packed=True)
+    task = make(kind, model=name, packed=True, context=48)
     model = task.model().eval()
     data = task.data("train")
-    rows = [data[index] if kind == "causal" else data.sample(index, sample_rng(0, 0, index)) for index in range(8)]  # type: ignore[attr-defined]
+    rows = [
+        data[index] if kind == "causal" else data.sample(index, sample_rng(0, 0, index))
+        for index in range(len(data) - 8, len(data))
+    ]  # type: ignore[attr-defined]
     batch = task.collate(rows)
-    assert all(len(data.rows.read(index)) > 1 for index in range(4)), "several texts in a row"
+    assert sum(len(data.rows.read(index)) > 1 for index in range(len(data) - 8, len(data))) > 3, "several texts in a row"
     arguments = task.packed_form.packed(batch["input_ids"], batch["position_ids"])
     with torch.no_grad():
         packed = model(**arguments).logits
         for row, places in enumerate(batch["position_ids"]):
             starts = [*torch.nonzero(places == 0).flatten().tolist(), len(places)]
             for start, end in pairwise(starts):
+                if int(batch["input_ids"][row, start]) == task.tokenizer.padding:
+                    continue
                 alone = model(input_ids=batch["input_ids"][row : row + 1, start:end]).logits[0]
                 torch.testing.assert_close(packed[row, start:end], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["causal", "masked"])
 def test_packed_rows_have_the_texts_of_padded_ones(make: Make, kind: str) -> None:
-    packed, padded = make(kind, packed=True), make(kind)
+    packed, padded = make(kind, packed=True, context=48), make(kind, context=48)
     one, other = packed.data("train"), padded.data("train")
     assert len(one) < 0.8 * len(other)
     assert {tuple(chunk) for row in range(len(one)) for chunk in one.rows.read(row)} == {
         tuple(other.rows.read(row)[0]) for row in range(len(other))
     }
     assert one.rows.size == other.rows.size
-    assert max(len(np.concatenate(one.rows.read(row))) for row in range(len(one))) <= 16
+    assert max(len(np.concatenate(one.rows.read(row))) for row in range(len(one))) <= 48
     assert not packed.data("val").packed, "an evaluation is the same either way, and an export of it is plain"
     assert "sequences, packed in" in one.plan_notes()["text"]
     assert one.fingerprint() != other.fingerprint()
@@ -161,16 +166,16 @@ def test_packed_rows_have_the_texts_of_padded_ones(make: Make, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", ["causal", "masked"])
 def test_a_packed_loss_is_the_mean_over_the_tokens_of_the_padded_one(make: Make, kind: str) -> None:
-    """All rows of both, in float64, with the tokens that count as weights: the same mean."""
+    """All rows of both, with the tokens that count as weights: the same mean."""
     means = []
     torch.manual_seed(0)
     model = make(kind).model().double().eval()
     for packed in (False, True):
-        task = make(kind, packed=packed, masking=1.0)
+        task = make(kind, packed=packed, context=48)
         task.model()
         data = task.data("train")
         if kind == "masked":  # with nothing hidden, only asked for, so that rows of both kinds are the same
-            rows = [data.pieces(index) for index in range(len(data))]
+            rows = [data.chunks(index) for index in range(len(data))]
             rows = [
                 row | {"labels": np.where(np.isin(row["input_ids"], task.tokenizer.special), IGNORED, row["input_ids"])}
                 for row in rows
@@ -181,13 +186,13 @@ def test_a_packed_loss_is_the_mean_over_the_tokens_of_the_padded_one(make: Make,
             loss, items = task.loss(model, task.collate(rows))
         means.append((float(loss), int(items)))
     assert means[0][1] == means[1][1]
-    assert means[0][0] == pytest.approx(means[1][0], rel=1e-12)
+    assert means[0][0] == pytest.approx(means[1][0], rel=1e-6)  # transformers' loss is in float32
 
 
 def test_accumulated_tokens_weigh_as_in_the_hf_trainer(make: Make) -> None:
     """Its arithmetic: the sum over all tokens of the window, over their number (`num_items_in_batch`)."""
     torch.manual_seed(0)
-    task = make("causal")
+    task = make("causal", overrides={"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
     start = task.model()
     data = task.data("train")
     batches = [task.collate([data[index] for index in keys]) for keys in ([0, 1], [2, 3, 4], [5])]
@@ -214,7 +219,7 @@ def test_hidden_tokens_are_drawn_as_the_paper_has_them(make: Make) -> None:
     for epoch in range(20):
         for index in range(len(data)):
             row = data.sample(index, sample_rng(0, epoch, index))  # type: ignore[attr-defined]
-            truth = data.pieces(index)["input_ids"]
+            truth = data.chunks(index)["input_ids"]
             chosen = row["labels"] != IGNORED
             assert np.array_equal(row["input_ids"][~chosen], truth[~chosen])
             assert np.array_equal(row["labels"][chosen], truth[chosen])
@@ -309,9 +314,9 @@ def test_a_run_is_loaded_without_its_text(make: Make, texts: Path, tmp_path: Pat
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
-    "a name of the Hub": ("causal", {"model": "openai-community/gpt2"}, "fetch it once by hf download openai-community/gpt2 --local-dir gpt2, and name task.model=gpt2"),
+    "a name of the Hub": ("causal", {"model": "some-body/gpt"}, "hf download some-body/gpt --local-dir gpt, and name task.model"),
     "an old name of the Hub": ("masked", {"model": "bert-base-uncased"}, "fetch it once by hf download bert-base-uncased"),
-    "a mistyped type": ("masked", {"model": "brt"}, "no config.json and no type of model; did you mean 'bert'"),
+    "a mistyped type": ("masked", {"model": "robreta"}, "no config.json and no type of model; did you mean 'roberta'"),
     "a type of another kind": ("seq2seq", {"model": "bert"}, "transformers has no bert for task.kind=seq2seq"),
     "no override": ("causal", {"overrides": {"resid_drop": 0.1}}, "gpt2 has no 'resid_drop'; did you mean 'resid_pdrop'"),
     "an override of another kind": ("causal", {"overrides": {"n_layer": "x"}}, "gpt2 cannot be made so, see task.overrides"),

@@ -105,14 +105,15 @@ def _read(setting: str, path: Path, unit: Unit, text: str, label: str | None) ->
             )
         return {"train": Documents(_units(_content(origin, path), unit), None, False)}
     rows = _json_rows(origin, path) if suffix == ".jsonl" else _csv_rows(origin, path, "\t" if suffix == ".tsv" else ",")
-    documents = Documents([], None if label is None else [])
+    texts: list[Any] = []
+    labels: list[Any] = []
     for place, row in rows:
-        documents.texts.append(_field(place, row, text, "text"))  # type: ignore[attr-defined]
-        if documents.labels is not None:
-            documents.labels.append(_field(place, row, label, "label"))  # type: ignore[attr-defined]
-    if not len(documents):
+        texts.append(_field(place, row, text, "text"))
+        if label is not None:
+            labels.append(_field(place, row, label, "label"))
+    if not texts:
         raise ConfigError(f"{origin} has no rows")
-    return {"train": _checked(origin, documents)}
+    return {"train": _checked(origin, Documents(texts, None if label is None else labels))}
 
 
 def _content(origin: str, path: Path) -> str:
@@ -159,11 +160,11 @@ def _csv_rows(origin: str, path: Path, delimiter: str) -> Iterator[tuple[str, Ma
         raise ConfigError(f"{origin}, line {reader.line_num}: {error}") from None
 
 
-def _field(place: str, row: Mapping[str, Any], name: str | None, setting: str) -> Any:
+def _field(place: str, row: Mapping[str, Any], name: str, setting: str) -> Any:
     """Return a field of a row. Raise ConfigError if it has none of that name, or nothing in it."""
     if name not in row:
         names = [key for key in row if isinstance(key, str)]
-        hint = nearest(str(name), names) or f"; it has {', '.join(names[:8])}"
+        hint = nearest(name, names) or f"; it has {', '.join(names[:8])}"
         raise ConfigError(f"{place} has no field {name!r}{hint}; task.{setting}=NAME says which it is")
     if row[name] is None:
         raise ConfigError(f"{place} has nothing for {name!r}")

@@ -70,6 +70,8 @@ class ModelChoice:
             own = {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
         if classes:
             own["pad_token_id"] = tokenizer.padding
+        if self.kind == "seq2seq" and not self.is_local:
+            own |= {"pad_token_id": tokenizer.padding, "decoder_start_token_id": tokenizer.padding}
         fresh = {} if self.is_local else self._fresh_values(tokenizer, context)
         config = pretrained.read_config("task.model", self.source, self.kind, fresh, own, self.overrides)
         self._check(config, tokenizer, context)

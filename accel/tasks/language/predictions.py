@@ -47,10 +47,10 @@ def fillings(logits: Tensor, tokens: Tensor, tokenizer: TextTokenizer) -> list[l
         tokens: (n, length) int64.
         tokenizer: the tokeniser.
     """
-    likeliest, hidden = logits.argmax(2).tolist(), (tokens == tokenizer.mask).tolist()
+    hidden: Tensor = tokens == (-1 if tokenizer.mask is None else tokenizer.mask)
     return [
         [tokenizer.decode([token]) for token, is_hidden in zip(*row, strict=True) if is_hidden]
-        for row in zip(likeliest, hidden, strict=True)
+        for row in zip(logits.argmax(2).tolist(), hidden.tolist(), strict=True)
     ]
 
 

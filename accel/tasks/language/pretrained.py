@@ -116,7 +116,7 @@ def _known_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for key, value in values.items():
         key = config.attribute_map.get(key, key)
-        own = getattr(config, key, IfAny)
+        own: Any = getattr(config, key, IfAny)
         computed = isinstance(getattr(type(config), key, None), property)
         if own is IfAny or computed or (own is None and isinstance(value, IfAny)):
             continue

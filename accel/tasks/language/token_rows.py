@@ -158,7 +158,7 @@ class LabelledRows(TokenRows):
         return sample | {"labels": int(self.labels[index])}
 
     def targets(self) -> Sequence[Any]:
-        return self.labels.tolist()
+        return [int(label) for label in self.labels]
 
 
 class TranslatedRows(TokenRows):
