@@ -6,9 +6,6 @@ import pytest
 
 from accel.export.exporter import Exporter
 from tests.support.exported_runs import make_exporter, train_pictures
-from tests.support.forked_engines import forked_engines, own_processes
-
-__all__ = ["exporter", "forked_engines", "own_processes", "pictures_run"]
 
 pytest.importorskip("PIL", reason="the pictures need the extra images")
 

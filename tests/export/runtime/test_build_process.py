@@ -25,7 +25,7 @@ from accel.export.runtime.failure_reason import failure_answer
 from accel.export.targets.converted_target import PLACE, ConvertedTarget
 from tests.support.exported_runs import skip_missing
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_processes")]
+pytestmark = pytest.mark.slow
 CONVERTED = [name for name in TARGETS if issubclass(target_class(name), ConvertedTarget)]
 ENGINE = {
     "crashes": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",

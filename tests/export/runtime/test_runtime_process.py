@@ -16,7 +16,7 @@ from accel.export.runtime.engine_process import RuntimeFailed
 from accel.export.runtime.exported_model import pieces_of
 from accel.export.runtime.runtime_process import RuntimeProcess
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_processes")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

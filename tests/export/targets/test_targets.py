@@ -81,7 +81,6 @@ def given_engine(exporter: Exporter, name: str) -> None:
     exporter.settings = replace(exporter.settings, proof=replace(exporter.settings.proof, python=python_of(name)))
 
 
-@pytest.mark.usefixtures("own_processes")
 @pytest.mark.parametrize("name", [marked(name) for name in TARGETS])
 def test_what_is_exported_is_what_was_trained(name: str, exporter: Exporter) -> None:
     given_engine(exporter, name)
@@ -233,7 +232,6 @@ def test_a_text_of_any_length(name: str, tmp_path: Path) -> None:
             assert torch.allclose(model(tokens), exporter.reference.model(tokens), atol=1e-5)
 
 
-@pytest.mark.usefixtures("own_processes")
 def test_tensorrt_is_written_and_not_run_without_its_gpu(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_missing("onnx")
     monkeypatch.setattr("ctypes.CDLL", refused)
