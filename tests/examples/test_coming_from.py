@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import accel
+from accel.cli.new.new_command import make_project
 from accel.cli.new.project_files import project_files
+from accel.system import machine
 from tests.support.coming_from import ENDLESS, PROGRAMS, Printed, run, run_killed
 from tests.support.program_lines import lines_in_both, lines_of_program
 from tests.support.rank_processes import ROOT
@@ -19,6 +26,11 @@ PAGES = {"plain_loop": "plain-loop", "lightning": "lightning", "accelerate": "ac
 GUIDES = ROOT / "docs/guides/coming-from"
 SHORT = {**ENDLESS, "epochs=3": "epochs=1", 'epochs, window = "cpu", 3, 4': 'epochs, window = "cpu", 1, 4'}
 """One epoch, with a limit on the gradient that none reaches."""
+
+
+def read_section(page: str, heading: str) -> str:
+    """Return the text below a heading of a page, up to the next one of its kind."""
+    return (GUIDES / page).read_text(encoding="utf-8").partition(f"{heading}\n")[2].partition("\n## ")[0]
 
 
 def path_of(pair: str, side: str) -> Path:
@@ -101,3 +113,39 @@ def test_the_project_has_the_layout_that_accel_new_makes() -> None:
         path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
     assert files == project_files("digit_net").keys() - {"README.md", ".gitignore"}
+
+
+@pytest.mark.slow
+def test_the_test_of_the_project_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = PROGRAMS / "hydra_template_after"
+    monkeypatch.syspath_prepend(str(project))
+    runpy.run_path(str(project / "tests/test_digit_net.py"))["test_the_first_experiment_learns"](tmp_path)
+
+
+TABLE = re.findall(r"^\| `([^`]+)` \| `([^`]+)`", read_section("hydra-template.md", "## What you type"), re.MULTILINE)
+"""What is typed behind the two commands, in the template and in accel."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new project whose task is called as no module here is."""
+    folder = tmp_path_factory.mktemp("new") / "typed_rings"
+    make_project(folder)
+    yield folder
+    sys.modules.pop(folder.name, None)
+
+
+@pytest.mark.parametrize("words", [words for _, words in TABLE if "hparams_search" not in words])
+def test_what_is_typed_composes(words: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(project))
+    first = re.sub(r"=([^,\[\]]+),\S+", r"=\1", words.removeprefix("--multirun "))  # of the values of a sweep
+    compose = partial(accel.compose, ["task=typed_rings", *first.split()], config_dir=str(project / "conf"))
+    if machine.resolve_device("auto") == "cpu" and ("cuda" in words or "float16" in words):
+        with pytest.raises(accel.ConfigError, match="CUDA"):
+            compose()
+    else:
+        assert compose().trainer(watch=()) is not None
+
+
+def test_the_table_has_what_the_readme_of_the_template_types() -> None:
+    assert len(TABLE) >= 18

@@ -12,8 +12,8 @@ def main(cfg):
     L.seed_everything(cfg.seed, workers=True)
     datamodule = hydra.utils.instantiate(cfg.data)
     model = hydra.utils.instantiate(cfg.model)
-    callbacks = [hydra.utils.instantiate(each) for each in (cfg.callbacks or {}).values()]
-    logger = [hydra.utils.instantiate(each) for each in (cfg.logger or {}).values()]
+    callbacks = [hydra.utils.instantiate(each) for each in (cfg.get("callbacks") or {}).values()]
+    logger = [hydra.utils.instantiate(each) for each in (cfg.get("logger") or {}).values()]
     trainer = hydra.utils.instantiate(cfg.trainer, callbacks=callbacks, logger=logger)
     trainer.fit(model=model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
     return trainer.callback_metrics[cfg.optimized_metric].item()

@@ -1,7 +1,7 @@
 import torch
 from lightning import LightningDataModule
 from sklearn.datasets import load_digits
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 
 class DigitsDataModule(LightningDataModule):
@@ -16,8 +16,8 @@ class DigitsDataModule(LightningDataModule):
         self.data_val = TensorDataset(pictures[1408:], labels[1408:])
 
     def train_dataloader(self):
-        generator = torch.Generator().manual_seed(0)
-        return DataLoader(self.data_train, batch_size=self.hparams.batch_size, shuffle=True, generator=generator)
+        order = DistributedSampler(self.data_train, num_replicas=1, rank=0, seed=0)
+        return DataLoader(self.data_train, batch_size=self.hparams.batch_size, sampler=order)
 
     def val_dataloader(self):
         return DataLoader(self.data_val, batch_size=self.hparams.batch_size)
