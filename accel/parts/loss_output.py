@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError, describe
-from accel.parts.shared.loss_dicts import is_loss_dict, sum_of_losses
+from accel.parts.shared.loss_forms.loss_dicts import is_loss_dict, sum_of_losses
 from accel.system.call_stack import warn_user
 
 __all__ = [

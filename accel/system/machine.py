@@ -20,22 +20,9 @@ from accel.errors import ConfigError
 from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = [
-    "BF16_CAPABILITY",
-    "DRIVER_QUERY",
-    "OTHER_ACCELERATORS",
-    "Need",
-    "capabilities_by_nvml",
-    "cores",
-    "gpu_capabilities",
-    "gpu_names",
-    "has_cuda",
-    "importable",
-    "lacks_bf16",
-    "required",
-    "resolve_device",
-    "visible_devices",
-]
-
+    "BF16_CAPABILITY", "DRIVER_QUERY", "OTHER_ACCELERATORS", "Need", "capabilities_by_nvml", "cores", "gpu_capabilities",
+    "gpu_names", "has_cuda", "importable", "lacks_bf16", "required", "resolve_device", "visible_devices",
+]  # fmt: skip
 
 OTHER_ACCELERATORS = ("mps", "xpu")
 """Kinds of accelerator beside CUDA that a run can be on: Apple's and Intel's."""
