@@ -12,7 +12,8 @@ adds a column behind the others: the file is then written anew, in one move.
 
 Helps   looking at a run with other tools than accel's.
 Hurts   nothing; a run without a directory writes nothing.
-Costs   what `metrics` costs, and no package. It never waits for the device.
+Costs   twice what `metrics` takes to write a block (benchmarks/trackers.py), and no
+        package. It never waits for the device.
 Source  RFC 4180.
 Exact   The numbers are those of metrics.jsonl. A killed process loses a block
         of `every` updates at most, and a resumed run writes it again.

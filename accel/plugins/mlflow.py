@@ -15,10 +15,11 @@ another run there, with all points up to then, and tags the one that it has left
 
 Helps   comparing the runs of a team in one place.
 Hurts   nothing; a run without a directory writes nothing.
-Costs   15 microseconds per update on the host when a block is written. MLflow
-        takes some seconds to import, at the start, and works in a thread beside
-        the training. The end of a run waits for it, up to `patience`. A server that is away is asked again and again, and the
-        training never waits. What it has not taken at the end is in
+Costs   lines of a file for each block of updates, as `wandb` does. MLflow takes
+        some seconds to import, at the start, and works in a thread beside the
+        training. The end of a run waits for it, up to `patience`. A server that
+        is away is asked again and again, and the training never waits. What it
+        has not taken at the end is in
         `trackers/mlflow.jsonl`; a resumed run hands it over.
 Source  https://mlflow.org/docs/latest/ml/tracking
 Exact   A kill may fall between a batch of points and MLflow's answer. Then a

@@ -16,10 +16,11 @@ begins another run there, with all points up to then.
 
 Helps   watching runs from afar, and comparing those of a team.
 Hurts   nothing; a run without a directory writes nothing.
-Costs   15 microseconds per update on the host when a block is written. wandb
-        takes half a second to import, and works in a process of its own. The end of a run waits for
-        it, up to `patience`; the training never does, and a network that is
-        away is asked again and again. What wandb has not taken at the end is in
+Costs   less than `tensorboard` takes to write a block (benchmarks/trackers.py).
+        wandb takes half a second to import, and works in a process of its own.
+        The end of a run waits for it, up to `patience`; the training never does,
+        and a network that is away is asked again and again. What wandb has not
+        taken at the end is in
         `trackers/wandb.jsonl`; a resumed run hands it over.
 Source  https://docs.wandb.ai/models/track
 Exact   An offline run cannot be asked what it has. So a resumed run writes it

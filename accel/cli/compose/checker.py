@@ -73,7 +73,7 @@ class Checker:
             if key not in keys.values():
                 self.require_global_package(key)
                 hint = nearest(key, [*map(typed_name, keys), *keys.values(), "vars", *self.session.groups()])
-                hint = owner_hint(key, values[key], self.composed) or hint
+                hint = owner_hint(key, values[key], self.composed) or hint or self.vars_hint(key)
                 raise ConfigError(f"{self.origins.label(key)}: {key} is no setting of a run{hint}")
         for key, value in values.items():
             if value == MISSING:
@@ -86,6 +86,11 @@ class Checker:
             settings.epochs = None
         self.require_device(settings.device)
         return settings
+
+    def vars_hint(self, key: str) -> str:
+        """Return where a value of the user's own stands, for a key of a config file; empty for one that was typed."""
+        is_typed = self.session.is_resolved or self.origins.find_override(key)
+        return "" if is_typed else f"; values of your own stand below vars, as vars.{key}"
 
     def require_device(self, device: str) -> None:
         """Raise ConfigError if the machine that is going to train lacks a device."""

@@ -82,7 +82,7 @@ class Session:
     def __init__(self, config_dir: str | None = None, config_path: str | None = None, config_name: str = "config") -> None:
         if config_path is not None and not Path(config_path, f"{config_name}.yaml").is_file():
             file = Path(config_path, f"{config_name}.yaml")
-            raise ConfigError(f"--config-path {config_path}: there is no {file}; name a run's directory")
+            raise ConfigError(f"--config-path {config_path}: there is no {file}; name a run's directory, or --config-name NAME")
         search = create_config_search_path(str(Path(config_path).resolve() if config_path else CONF))
         if config_dir is not None:
             folder = Path(config_dir).resolve()
