@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from accel import pieces
+import accel
 from accel.parts import Watch
 from accel.plugins import AMP, Accumulate, AdamW, Clip, OneCycle
 
@@ -37,7 +37,7 @@ class Accuracy(Watch):
         print(f"epoch {epoch:.0f} accuracy {metrics['accuracy']:.4f}")
 
 
-with pieces.begin(
+with accel.pieces.begin(
     net,
     loader,
     val=test_loader,
