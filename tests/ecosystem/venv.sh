@@ -24,4 +24,10 @@ for file in "$@"; do constraints+=(-c "$file"); done
 install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "${constraints[@]}" "$@"; }
 install torch # first, and pinned: left to another package, pip takes the newest, with several GB of CUDA libraries
 install -e '.[demo,images,dev,ecosystem]'
+packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+if "$venv/bin/python" -c 'import torchvision' 2>&1 | grep -q 'torchvision::nms does not exist'; then # built for CUDA, and torch was not
+  cp tests/ecosystem/torchvision_operators.py "$packages"
+  echo 'import torchvision_operators' >"$packages/torchvision_operators.pth"
+fi
+"$venv/bin/python" -c 'import torchvision, lightning, transformers'
 echo "$digest" >"$mark"
