@@ -14,7 +14,7 @@ STAGES ?=
 ECOSYSTEM_VENV ?= .venv-ecosystem
 # tests that need a package of the extra ecosystem, or change with one that is installed
 ECOSYSTEM_TESTS := tests/ecosystem tests/docs/test_code.py tests/examples tests/cli/sweep tests/plugins/test_wandb.py tests/plugins/test_optimizer.py \
-	tests/parts/shared/trackers tests/engine/test_metric_objects.py tests/invariants/test_warmed_schedules.py
+	tests/parts/shared/trackers tests/engine/test_metric_objects.py tests/tasks/test_images.py tests/invariants/test_warmed_schedules.py
 
 .PHONY: help setup train test quick lint types check rehearsal ecosystem gpu drill mutants bench wheel docs docs-serve clean
 

@@ -49,7 +49,7 @@ NOT_RUN = Counter(
         "docs/guides/stores.md": 1,
         "docs/internals/gpu.md": 1,
         "docs/guides/trackers.md": 1,
-        "docs/guides/command-line.md": 1,
+        "docs/guides/command-line.md": 2,
     }
 )
 """Blocks that are marked `not run: REASON`, by page. This is all of them: another one must be added here, with its reason there."""
@@ -89,7 +89,8 @@ def test_the_python_of_a_page(page: str, here: Path, monkeypatch: pytest.MonkeyP
             exec(code, namespace)
         if "result" in namespace:
             assert namespace["result"].updates > 0
-    assert namespace.keys() > names().keys(), "something was run"
+    if any(not block.note for block in filter(is_run, blocks_of(page))):
+        assert namespace.keys() > names().keys(), "something was run"
 
 
 def test_what_does_not_run_is_counted() -> None:

@@ -67,7 +67,7 @@ WRONG = {
     "name that nobody sees": (lambda loss, out: (loss, {" \n": 1.0}), "logs a number as ' "),
     "item": (lambda loss, out: loss.item(), r"returned a float; return a scalar tensor.*, without item\(\)"),
     "per sample": (lambda loss, out: out.sum(1), r"returned a tensor of shape \(4,\); .*: its mean\(\)"),
-    "dict": (lambda loss, out: {"los": loss}, "returned a dict; return a scalar tensor"),
+    "dict": (lambda loss, out: {"logits": out}, "returned a dict without a loss; give the model labels"),
     "detached": (lambda loss, out: loss.detach(), r"without a gradient.*without detach\(\)"),
     "one": (lambda loss, out: (loss,), "a tuple of 1"),
     "four": (lambda loss, out: (loss, 1, 2, 3), "a tuple of 4"),
