@@ -11,7 +11,7 @@ from torch import nn
 from accel.checkpoints.weights.weight_names import unwrap
 from accel.errors import ConfigError
 from accel.parts.loss_output import loss_metrics
-from accel.parts.model_output import computes_loss, unpack_output
+from accel.parts.shared.model_output import computes_loss, unpack_output
 
 __all__ = ["Task"]
 

@@ -14,12 +14,12 @@ from accel.device.step_snapshot import StepSnapshot
 from accel.parts.grads import GradientObservers, Grads, SparseGradients
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
-from accel.parts.model_output import unpack_output
 from accel.parts.parallel import Outcome
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.shared.gradient_mask import GradientMask
 from accel.parts.shared.item_counts import ItemCounts
+from accel.parts.shared.model_output import unpack_output
 from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE

@@ -18,7 +18,7 @@ from accel.data.loaders.device_copy import map_tensors
 from accel.diagnose.doctor import untouched
 from accel.errors import ConfigError
 from accel.parts.loss_output import split_loss
-from accel.parts.model_output import unpack_output
+from accel.parts.shared.model_output import unpack_output
 
 __all__ = ["ModelPass", "own_batch", "pass_of", "unmoved"]
 

@@ -13,10 +13,10 @@ from torch.nn.utils.stateless import _reparametrize_module
 
 from accel.parts.loss_output import split_loss
 from accel.parts.model import Compile, Layout
-from accel.parts.model_output import unpack_output
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.run import Run
+from accel.parts.shared.model_output import unpack_output
 from accel.parts.shared.repeated.update_start import UpdateStart, widened
 
 __all__ = ["plain_passes", "switchable_parts"]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from accel import Trainer
 from accel.errors import ConfigError
-from accel.parts.model_output import unpack_output
+from accel.parts.shared.model_output import unpack_output
 from accel.plugins import SGD, Accumulate
 
 Rows = dict[str, Tensor]
