@@ -86,7 +86,7 @@ class Recompute(Activations):
             if block.training and torch.is_grad_enabled():
                 if any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values())):
                     raise ConfigError(
-                        f"recompute: {type(block).__name__} is given a cache of keys and values, to which a second pass adds its own; "
+                        f"recompute: {type(block).__name__} is given a cache of keys, to which a second pass adds its own; "
                         "call the model with use_cache=False, or leave it out with '~plugins.recompute'"
                     )
                 return checkpoint(forward, *args, **settings, **kwargs)

@@ -53,7 +53,7 @@ NOT_RUN = Counter(
     }
 )
 """Blocks that are marked `not run: REASON`, by page. This is all of them: another one must be added here, with its reason there."""
-PEERS = Counter({"timm": 1, "torchvision": 2, "datasets": 1})
+PEERS = Counter({"timm": 1, "torchvision": 2, "datasets": 1, "transformers": 2, "peft": 1})
 """Blocks that run where a package is installed, and are compiled elsewhere."""
 
 

@@ -120,6 +120,26 @@ class Hidden(torch.optim.SGD):
         return super().step(closure)
 
 
+class Coded(Tensor):
+    """A tensor as those of torchao in which optimisers keep 8 bits: it does not even let itself be copied."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.clone, Tensor.__deepcopy__):
+            raise NotImplementedError("clone of a Coded")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+class InCodes(torch.optim.SGD):
+    """An optimiser that keeps such tensors."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for param in group["params"]:
+                self.state[param].setdefault("codes", torch.zeros(2).as_subclass(Coded))
+        return super().step(closure)
+
+
 class Noisy(torch.optim.SGD):
     """An optimiser that draws random numbers."""
 
@@ -383,6 +403,8 @@ def test_a_state_that_cannot_be_kept_is_said(tmp_path: Path) -> None:
     fit_toy([Optimizer(Hidden)])
     with pytest.raises(ConfigError, match=r"Hidden keeps a object in state\.0\.who\.a, which no checkpoint can"):
         fit_toy([Optimizer(Hidden)], out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"InCodes keeps a Coded in state\.0\.codes, which no checkpoint can; take another"):
+        fit_toy([Optimizer(InCodes)], out=tmp_path / "run")
 
 
 def test_the_trial_draws_no_random_number() -> None:

@@ -117,6 +117,6 @@ PUBLIC = {
     *("accel.compress", "accel.pieces"),
     *("accel.data.store", "accel.data.stores.formats", "accel.system.machine", "accel.system.faults", "accel.testing"),
     *("accel.diagnose.diagnosis", "accel.diagnose.advice"),
-    *("accel.tasks", "accel.tasks.digits", "accel.tasks.images", "accel.tasks.text"),
+    *("accel.tasks", "accel.tasks.digits", "accel.tasks.hf", "accel.tasks.images", "accel.tasks.text"),
 }
 """A module is added here and on the page; it is taken away from both by the rule of deprecation alone."""

@@ -84,8 +84,8 @@ class TokenRows(Dataset[Sample]):
         rows, chunks, size = len(self.rows), len(self.rows.chunks), self.rows.size
         if not self.packed:
             return {"text": f"{size:,} tokens in {rows:,} rows"}
-        room = max((int(self.rows.chunks.lengths.max()) if chunks else 1), 1)
-        return {"text": f"{size:,} tokens of {chunks:,} sequences, packed in {rows:,} rows of up to {room:,}"}
+        full = f"{size / rows:,.1f} tokens each"
+        return {"text": f"{size:,} tokens of {chunks:,} sequences, packed in {rows:,} rows of {full}"}
 
 
 class CausalRows(TokenRows):

@@ -77,10 +77,11 @@ def try_optimizer(title: str, make: Make, params: list[Tensor], device: torch.de
             key for group, old in zip(first.param_groups, fresh, strict=True) for key in old if not same(group[key], old[key])
         )
         check_modes(title, first)
-        state = deepcopy(first.state_dict())
+        state = first.state_dict()
+        problem = unsaveable(state)
+        state = state if problem else deepcopy(state)  # what cannot be saved may be a tensor that cannot be copied either
         if not {"state", "param_groups"} <= state.keys():
             raise ConfigError(f"{title} has a state_dict without state and param_groups, from which nothing could go on; {FIX}")
-        problem = unsaveable(state)
         exact = problem == "" and goes_on_from(title, make, first, state, random)
         if any(map(is_dtensor, chosen)):
             compare_shards(title, make, chosen)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device.dtensor import is_dtensor
+
 __all__ = ["same", "unsaveable"]
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device)
@@ -21,7 +23,9 @@ def unsaveable(state: Any, place: str = "") -> str:
         return next((words for key, value in state.items() if (words := unsaveable(value, f"{place}.{key}"))), "")
     if type(state) in (list, tuple, torch.Size):
         return next((words for index, value in enumerate(state) if (words := unsaveable(value, f"{place}.{index}"))), "")
-    return "" if isinstance(state, Tensor) or type(state) in PLAIN else f"a {type(state).__name__} in {place.removeprefix('.')}"
+    if isinstance(state, Tensor) and (type(state) in (Tensor, torch.nn.Parameter) or is_dtensor(state)):
+        return ""
+    return "" if type(state) in PLAIN else f"a {type(state).__name__} in {place.removeprefix('.')}"
 
 
 def same(first: Any, second: Any) -> bool:

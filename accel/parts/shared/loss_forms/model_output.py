@@ -25,7 +25,10 @@ _shifts: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 def computes_loss(model: nn.Module, batch: Any) -> bool:
     """Return whether a model, without wrappers around it, takes the labels that a batch has, and so may return a loss."""
-    return isinstance(batch, Mapping) and "labels" in batch and "labels" in signature(model.forward).parameters
+    if not isinstance(batch, Mapping) or "labels" not in batch:
+        return False
+    arguments = signature(model.forward).parameters
+    return "labels" in arguments or any(one.kind is one.VAR_KEYWORD for one in arguments.values())
 
 
 def unpack_output(out: Any, model: nn.Module, batch: Any) -> Any:
