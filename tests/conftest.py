@@ -1,6 +1,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 
@@ -12,6 +13,7 @@ from accel.system import machine
 from tests.support.blank_pictures import draw_pictures
 from tests.support.bytecode import keep_bytecode
 from tests.support.disk_waits import skip_disk_waits
+from tests.support.forked_popen import ForkedPopen
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
@@ -36,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collectstart() -> None:
-    """What is collected stays, and makes no garbage. The tests, with their asserts taken apart, are compiled once for all sessions."""
+    """What is collected stays, and makes no garbage. The tests, with their asserts rewritten, are compiled once."""
     gc.disable()
     sys.dont_write_bytecode = False
 
@@ -55,6 +57,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """A picture is drawn for the tests that look at it, and for the fixtures that they begin with."""
     draw_pictures(item.get_closest_marker("draws") is not None)
     return (yield)
+
+
+@pytest.fixture
+def forked_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of this Python that a test starts, and those that they start, are forks of the tests."""
+    monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from accel.export.exporter import Exporter
-from tests.support.exported_runs import make_exporter, train_pictures
+from tests.support.exported_runs import keep_operators, make_exporter, train_pictures
 
 pytest.importorskip("PIL", reason="the pictures need the extra images")
 
@@ -22,3 +22,11 @@ def exporter(pictures_run: Path, tmp_path: Path) -> Exporter:
     made = make_exporter(pictures_run)
     made.run = tmp_path
     return made
+
+
+@pytest.fixture(autouse=True)
+def engines_are_forks(request: pytest.FixtureRequest) -> None:
+    """Engines run in forks of the tests; in processes that begin anew where those are the subject (tests/export/runtime)."""
+    if "runtime" not in request.path.parts:
+        keep_operators()
+        request.getfixturevalue("forked_commands")

@@ -1,6 +1,6 @@
-"""Commands of this Python, run in a fork of the tests, which has imported torch already: processes of their own, without their start.
+"""Commands of this Python, run in a fork of the tests, which has imported torch already: processes of their own, without the start.
 
-`subprocess.Popen = ForkedPopen`, or the fixture `forked_commands`, holds for what a process starts, and for what that starts in turn.
+`subprocess.Popen = ForkedPopen`, or the fixture `forked_commands`, holds for what a process starts, and for what those start.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def run_in_fork(command: Command, start: dict[str, Any]) -> None:
 
 
 def take_files(streams: Sequence[int], passed: Sequence[int]) -> None:
-    """Take the three streams, and let go of all other files of the tests. Their numbers stay taken: objects of the tests have them."""
+    """Take the three streams, and let go of all other files of the tests. Their numbers stay taken, for objects have them."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for number, file in enumerate(streams):
         if file not in (-1, number):

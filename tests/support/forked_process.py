@@ -52,7 +52,7 @@ def run_script(
     """
 
     def run() -> None:
-        setattr(subprocess, "Popen", ForkedPopen)
+        subprocess.Popen = ForkedPopen  # type: ignore[misc]
         warnings.resetwarnings()
         warnings.simplefilter("error" if error_on_warning else "default")
         os.chdir(cwd)

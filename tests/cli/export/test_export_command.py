@@ -20,14 +20,20 @@ from accel.engine.loading.load import load_task
 from accel.export.all_targets import TARGETS, target_class
 from accel.export.consumer import PROGRAM
 from accel.tasks.normalise import normalise
-from tests.support.exported_runs import skip_missing, train_pictures
+from tests.support.exported_runs import keep_operators, skip_missing, time_briefly, train_pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("engines_are_forks")]
 pytest.importorskip("PIL", reason="the pictures need the extra images")
 
 
 def command(*words: str | Path) -> int:
     return exit_code(lambda: __main__.main(list(map(str, words))))
+
+
+@pytest.fixture
+def engines_are_forks(forked_commands: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_operators()
+    time_briefly(monkeypatch)
 
 
 @pytest.fixture(scope="module")
