@@ -1,4 +1,4 @@
-"""Operators of torchvision in torch alone, where its library was built for CUDA and torch was not: declared, and `nms` computed."""
+"""Operators of torchvision in torch alone, where its library was built for CUDA and torch was not: `nms` is computed.
 
 The import asks for operators which that library would bring. They are declared before it, and `nms` computes on the CPU.
 """
