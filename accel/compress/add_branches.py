@@ -77,10 +77,13 @@ def insert_branches(model: nn.Module, name: str, plan: BranchPlan) -> nn.Module:
     made = {}
     for branch in plan.branches:
         margin, inner = margins(conv, branch), None if branch == IDENTITY else new_conv(conv, branch)
-        if inner is not None and conv.padding_mode == "zeros" and min(margin) >= 0:
+        steps: tuple[int, ...] = ()
+        if inner is not None and max(inner.kernel_size) == 1 < max(inner.stride):
+            steps, inner.stride = tuple(inner.stride), (1,) * len(inner.stride)
+        elif inner is not None and conv.padding_mode == "zeros" and min(margin) >= 0:
             inner.padding, margin = tuple(margin), []  # what is added is zeros, which the convolution adds itself
             inner._reversed_padding_repeated_twice = [entries for side in reversed(inner.padding) for entries in (side, side)]
-        made[branch] = Branch(inner, new_norm(conv, own), margin)
+        made[branch] = Branch(inner, new_norm(conv, own), margin, steps)
     branched = BranchedConv(conv, own, made)
     branched.train(conv.training)
     if plan.norm is not None:

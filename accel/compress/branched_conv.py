@@ -27,17 +27,25 @@ class Branch(nn.Module):
         conv: the convolution, without padding; None for the identity.
         norm: the norm; None for none.
         margin: entries that are added to each side of the input, dimension by dimension, the first first; below 0 they are cut off.
+        steps: of the entries that the convolution sees in each dimension; empty for every one. A kernel of one point with a stride
+            is one without over these. oneDNN's own gradient of it overwrites memory for few channels in channels_last
+            (github.com/uxlfoundation/oneDNN/issues/6035).
     """
 
-    def __init__(self, conv: _ConvNd | None, norm: _BatchNorm | None, margin: Sequence[int] = ()) -> None:
+    def __init__(
+        self, conv: _ConvNd | None, norm: _BatchNorm | None, margin: Sequence[int] = (), steps: Sequence[int] = ()
+    ) -> None:  # fmt: skip
         super().__init__()
         self.conv, self.norm = conv, norm
         self.margin = [entries for side in reversed(margin) for entries in (side, side)] if any(margin) else []
+        self.seen = (..., *(slice(None, None, step) for step in steps)) if steps else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the branch adds to the output of the convolution, (N, C, ...)."""
         if self.margin:
             x = functional.pad(x, self.margin)
+        if self.seen is not None:
+            x = x[self.seen]
         if self.conv is not None:
             x = self.conv(x)
         return x if self.norm is None else self.norm(x)

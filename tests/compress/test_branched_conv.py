@@ -160,3 +160,17 @@ def test_a_convolution_with_branches_tells_what_it_is() -> None:
     assert (branched.in_channels, branched.out_channels, branched.stride, branched.kernel_size) == (3, 6, (2, 2), (3, 3))
     with pytest.raises(AttributeError):
         _ = branched.nothing
+
+
+def test_a_branch_of_one_point_with_a_stride_is_right_for_few_channels_in_channels_last() -> None:
+    """oneDNN's own gradient overwrites memory there, which ends the process or leaves wrong numbers."""
+    torch.manual_seed(0)
+    model = insert_branches(nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1)), "0", BranchPlan(["pointwise"], new_norm=True))
+    (branched,) = model
+    assert branched.pointwise.conv.stride == (1, 1)
+    x, grads = torch.randn(64, 3, 32, 32), []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model.zero_grad()
+        model(x.to(memory_format=layout)).square().mean().backward()
+        grads.append(branched.pointwise.conv.weight.grad.clone())
+    assert torch.allclose(grads[0], grads[1], rtol=1e-3, atol=1e-6)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.errors import AccelWarning
+from accel.errors import AccelWarning, ConfigError
 from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -130,3 +130,16 @@ def test_the_plan_counts_the_weights() -> None:
 def test_without_a_convolution_it_warns() -> None:
     with pytest.warns(AccelWarning, match=r"channels_last has no effect: the model has no 2-d convolution"):
         fit_toy([ChannelsLast()])
+
+
+def test_a_layer_whose_gradient_overwrites_memory_is_refused() -> None:
+    """Its memory is overwritten in torch alone too; so the layer is looked for, and not run."""
+
+    def layout(layer: nn.Conv2d) -> nn.Module:
+        return ChannelsLast().model(nn.Sequential(nn.Conv2d(3, 4, 3), layer))
+
+    with pytest.raises(ConfigError, match=r"the gradient of 1 \(1 x 1, stride 2, 4 channels\) overwrites memory on a CPU"):
+        layout(nn.Conv2d(4, 8, 1, stride=2))
+    for safe in (nn.Conv2d(4, 8, 1), nn.Conv2d(4, 8, 3, stride=2), nn.Conv2d(16, 8, 1, stride=2)):
+        layout(safe)
+    layout(nn.Conv2d(4, 8, 1, stride=2).requires_grad_(False))
