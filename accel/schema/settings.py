@@ -100,6 +100,8 @@ class Settings:
         read_freeze(self.freeze)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda", "mps", "xpu"])
+            if self.device == "gpu":  # as Lightning has it
+                hint = "; did you mean 'cuda'?"
             raise ConfigError(f"device must be auto, cpu, cuda, cuda:N, mps or xpu, not {self.device!r}{hint}")
 
     def plain(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def bash(line: str, env: dict[str, str]) -> list[str]:
         ("accel tr", ["train "]),
         ("accel train --c", ["--cfg ", "--config-dir ", "--config-path ", "--config-name "]),
         ("accel train --cfg ", ["job ", "hydra ", "all "]),
-        ("accel train task=", ["digits ", "images ", "text "]),  # bash takes = for the end of a word
+        ("accel train task=", ["digits ", "hf ", "images ", "text "]),  # bash takes = for the end of a word
         ("accel train 'task=dig", ["task=digits"]),  # and closes the quote itself
         ("accel train +plugins=[a", ["[accumulate", "[adamw", "[amp", "[augment", "[average"]),
         ("accel train +plugins=[amp,onec", ["[amp,onecycle] ", "[amp,onecycle,"]),
