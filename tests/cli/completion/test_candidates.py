@@ -26,7 +26,8 @@ from accel.schema import plugin_registry
 from accel.schema.settings import Settings, typed_name
 
 ELSEWHERE = (
-    "device=cuda", "device=mps", "device=xpu", "plugins.amp.dtype=float16", "task=hf", "task=images", "task=text", "+experiment=cifar10_94",
+    "device=cuda", "device=mps", "device=xpu", "plugins.amp.dtype=float16", "task=hf", "task=images", "task=text",
+    "+experiment=cifar10_94",
 )  # fmt: skip
 """What needs a GPU, or data."""
 

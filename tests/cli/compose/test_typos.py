@@ -82,7 +82,8 @@ def test_settings_of_plugins() -> None:
     [
         ("taks=images", "task"), ("task=imags", "images"), ("task.widht=8", "width"), ("+experiment=quikc", "quick"),
         ("plugin=[amp]", "plugins"), ("plugins=[clip,apm]", "amp"), ("~plugins.progres", "progress"),
-        ("plugins=amp,clpi", "clip"), ("device=gpu", "cuda"), ("device=cudaa", "cuda"), ("checkpoint.evry=3", "checkpoint.every"), ("amp", "+plugins=[amp]"),
+        ("plugins=amp,clpi", "clip"), ("device=gpu", "cuda"), ("device=cudaa", "cuda"),
+        ("checkpoint.evry=3", "checkpoint.every"), ("amp", "+plugins=[amp]"),
         ("task._target_=accel.tasks.digits.Digit", "Digits"), ("task._target_=accel.tasks.digit.Digits", "digits"),
         ("plugins.apm.dtype=float16", "amp"), ("plugins.amp.dtype=flaot16", "float16"), ("~plugin.progress", "plugins.progress"),
     ],
