@@ -63,6 +63,10 @@ def short(line: str) -> str:
 def train(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Run a command that trains, as far as one update, and look at what it says. The network of the digits is narrow."""
     words = list(words)
+    if any(word.startswith("task.model=timm/") for word in words) and not machine.importable("timm"):
+        assert main(words) == 2
+        assert "pip install 'accel-train[timm]'" in capsys.readouterr().err
+        return
     if not any(word.startswith("task") for word in words) and not set(QUIET) & set(words):
         words.insert(0, "task.width=4")
     if "resume=auto" in words:  # goes on with a run that is there
