@@ -206,6 +206,7 @@ def run_command(command: Command) -> None:
     first = {"-m": os.getcwd(), "-c": ""}.get(command.kind, os.path.dirname(os.path.abspath(command.what)))
     sys.path[:] = [first, *named, *paths]
     sys.argv[:] = [command.what if not command.kind else command.kind, *command.words]
+    sys.excepthook = sys.__excepthook__  # torch puts the number of the rank before each line, once there was a process group
     sys.orig_argv[:] = [sys.executable, *([command.kind] if command.kind else []), command.what, *command.words]
     main = sys.modules["__main__"] = ModuleType("__main__")
     vars(main)["__builtins__"] = __builtins__

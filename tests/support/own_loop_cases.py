@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from accel.plugins.cosine import Cosine
 from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
 from accel.plugins.fsdp import FSDP
+from tests.support.drill_length import LONG
 from tests.support.points_trainer import RANK, Keeps, Points, Stop
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -31,6 +33,14 @@ SETS: dict[str, Callable[[], list[Part]]] = {
     "float16": lambda: [DDP(), AMP(dtype="float16", force=True)],
     "fsdp": lambda: [FSDP(), Accumulate(steps=3), Clip(max_norm=0.1), EMA(decay=0.9), AdamW()],
 }
+TRIED = SETS if LONG else {name: SETS[name] for name in ("all", "fsdp")}
+"""Of these sets; each of the others has plugins of the first."""
+
+
+@cache
+def whole() -> dict[str, Any]:
+    """What the run of `fit` with all of them comes to."""
+    return fitted(SETS["all"]())
 
 
 class Normed(Points):
@@ -90,7 +100,7 @@ def same(one: dict[str, Any], other: dict[str, Any], since: int = 0) -> bool:
 
 
 def case_own_loop_equals_fit(folder: Path) -> dict[str, bool]:
-    actual = {name: same(fitted(plugins()), looped(plugins())) for name, plugins in SETS.items()}
+    actual = {name: same(fitted(plugins()), looped(plugins())) for name, plugins in TRIED.items()}
     return actual | {"buffers": same(fitted([DDP()], Normed), looped([DDP()], Normed))}
 
 
@@ -101,7 +111,7 @@ def case_own_loop_evaluates(folder: Path) -> bool:
         with run.weights() as model, torch.no_grad():
             model(torch.ones(2, 6))
 
-    return same(fitted(SETS["all"]()), looped(SETS["all"](), after=evaluate))
+    return same(whole(), looped(SETS["all"](), after=evaluate))
 
 
 def case_own_loop_stops(folder: Path) -> tuple[int, str]:
@@ -136,7 +146,7 @@ def case_own_loop_goes_on(folder: Path) -> dict[str, Any]:
         if run.updates == 1 and RANK == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    whole, actual = fitted(SETS["all"]()), dict[str, Any]()
+    actual: dict[str, Any] = {}
     for name, after in (("crash", crash), ("signal", strike)):
         out = folder / name
         try:
@@ -144,5 +154,5 @@ def case_own_loop_goes_on(folder: Path) -> dict[str, Any]:
         except (Stop, Interrupted) as end:
             actual[f"{name} ended by"] = type(end).__name__
         rest = looped(SETS["all"](), resume=out)
-        actual[name] = same(whole, rest, since=len(whole["losses"]) - len(rest["losses"]))
+        actual[name] = same(whole(), rest, since=len(whole()["losses"]) - len(rest["losses"]))
     return actual
