@@ -18,6 +18,7 @@ from accel.cli.train_command import main as train
 from accel.engine.loading.load import load_task
 from accel.errors import ConfigError
 from accel.tasks.images import Images
+from accel.tasks.models.timm_models import TimmModel
 from tests.support.drawn_images import write_noise
 from tests.support.exported_runs import skip_missing
 from tests.support.loader_runs import Batches, all_equal
@@ -192,6 +193,13 @@ def test_names_that_are_nearly_right(typed: str, root: Path) -> None:
 def test_pictures_that_are_too_small_get_a_sentence(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"timm/inception_v3 takes no pictures of 32 pixels .*set another task.size, such as 299"):
         task(root, "inception_v3").fit()
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "hrnet_w18_small"])
+def test_a_class_that_takes_no_size_is_made_without(name: str) -> None:
+    """Python says that an argument is unknown, and some classes say so themselves."""
+    model = TimmModel("task.model", f"timm/{name}").make(3, 64)
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
 
 def test_making_a_model_moves_no_other_random_number(root: Path) -> None:
