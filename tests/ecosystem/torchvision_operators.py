@@ -1,4 +1,4 @@
-"""Lets torchvision be imported whose library was built for CUDA, where torch was not. venv.sh puts it into an environment of that kind.
+"""Lets torchvision be imported whose library was built for CUDA, where torch was not: venv.sh installs it in such an environment.
 
 The import asks for operators which that library would bring. They are declared before it, and `nms` computes on the CPU.
 """
