@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tests.support.coming_from import ENDLESS, run
+from tests.support.coming_from import ENDLESS, run, run_killed
 
 accelerate: Any = pytest.importorskip("accelerate", reason="needs the extra ecosystem")
 pytest.importorskip("sklearn", reason="needs the extra demo")
@@ -46,3 +46,11 @@ def test_a_short_last_window_counts_half() -> None:
             optimizer.step()
             optimizer.zero_grad()
     assert gradients == [1.0, 0.5]
+
+
+def test_a_killed_program_of_accel_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+    whole = run("accelerate_after", tmp_path / "whole")
+    run_killed("accelerate_after", tmp_path / "killed", 30, lambda: bool(list(Path("runs/digits/checkpoints").glob("*.json"))))
+    rest = run("accelerate_after", tmp_path / "killed")
+    assert min(rest.losses) == 23
+    assert rest.losses == {number: whole.losses[number] for number in rest.losses}

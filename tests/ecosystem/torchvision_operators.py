@@ -1,4 +1,4 @@
-"""Operators of torchvision in torch alone, where its library was built for CUDA and torch was not: `nms` is computed.
+"""Lets torchvision be imported whose library was built for CUDA, where torch was not: venv.sh installs it in such an environment.
 
 The import asks for operators which that library would bring. They are declared before it, and `nms` computes on the CPU.
 """

@@ -73,6 +73,14 @@ def test_a_killed_program_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     assert {number: whole.losses[number] for number in rest.losses} == rest.losses
 
 
+@pytest.mark.slow
+def test_a_short_last_window_is_an_update_of_its_own(by_hand: Printed, tmp_path: Path) -> None:
+    longer = {**SHORT, "1408": "1437"}
+    before, after = (run(f"plain_loop_{side}", tmp_path / side, longer) for side in ("before", "after"))
+    assert len(before.losses) == len(by_hand.losses) == 22
+    assert len(after.losses) == 23
+
+
 @pytest.mark.parametrize("pair", PAGES)
 def test_the_page_has_both_programs_and_their_lines(pair: str) -> None:
     text = (GUIDES / f"{PAGES[pair]}.md").read_text(encoding="utf-8")
