@@ -38,7 +38,7 @@ class Branch(nn.Module):
         super().__init__()
         self.conv, self.norm = conv, norm
         self.margin = [entries for side in reversed(margin) for entries in (side, side)] if any(margin) else []
-        self.seen = (..., *(slice(None, None, step) for step in steps)) if steps else None
+        self.seen: Any = (..., *(slice(None, None, step) for step in steps)) if steps else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the branch adds to the output of the convolution, (N, C, ...)."""
