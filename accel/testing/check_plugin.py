@@ -20,6 +20,7 @@ from accel.testing.plugin_runs import PluginFactory, unmet_need
 from accel.testing.run_checks import (
     check_accumulation,
     check_host_reads,
+    check_no_global_state,
     check_pairs,
     check_refusal,
     check_repeatable,
@@ -79,6 +80,7 @@ def run_checks(tolerance: float, beside: Sequence[str] | None) -> list[Check]:
     return [
         check_settings,
         check_close,
+        check_no_global_state,
         check_repeatable,
         partial(check_pairs, beside=beside),
         partial(check_accumulation, tolerance=tolerance),
