@@ -20,8 +20,8 @@ signal or an error ends writes it too, with the reason.
 
 Helps   always: it is the record of the run.
 Hurts   nothing.
-Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never
-        waits for the device. A line of times takes 14. Curves and report take half a
+Costs   some microseconds per update on a CPU (benchmarks/trackers.py measures
+        them), one small kernel on CUDA; it never waits for the device. Curves and report take half a
         second, once, at the end, which is no part of the run's time; the report
         alone a fifth.
 Source  JSON Lines, jsonlines.org.
