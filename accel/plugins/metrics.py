@@ -21,9 +21,9 @@ signal or an error ends writes it too, with the reason.
 Helps   always: it is the record of the run.
 Hurts   nothing.
 Costs   some microseconds per update on a CPU (benchmarks/trackers.py measures
-        them), one small kernel on CUDA; it never waits for the device. Curves and report take half a
-        second, once, at the end, which is no part of the run's time; the report
-        alone a fifth.
+        them), one small kernel on CUDA; it never waits for the device. Curves
+        and report take half a second, once, at the end, which is no part of the
+        run's time; the report alone a fifth.
 Source  JSON Lines, jsonlines.org.
 """
 
