@@ -86,7 +86,7 @@ class MapBatches(Batches):
         self.is_table = collate is None and self.collate is default_collate and table is not None
         """Whether a row must hold no list, of which torch would make a batch place by place."""
         self.read_rows = None if table is None else getattr(data, "__getitems__", None)
-        """Method that reads several rows of a table together, which takes a tenth of the time."""
+        """Method that reads several rows of a table together, as a DataLoader does."""
         self.reads_whole = self.read_rows is not None and getattr(table, "format", {}).get("type") == "custom"
         """Whether a batch is read in one piece: a function of the user's is given its rows, and may pad them to one length."""
         self.has_sample = hasattr(data, "sample")
