@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import py_compile
+from contextlib import suppress
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 
@@ -19,4 +20,5 @@ def keep_bytecode(folder: Path) -> None:
         target = Path(cache_from_source(str(source)))
         wanted = MAGIC_NUMBER + CHECKED + source_hash(source.read_bytes())
         if not target.exists() or target.read_bytes()[: len(wanted)] != wanted:
-            py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+            with suppress(OSError):  # in a checkout that may not be written to
+                py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
