@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError, describe
-from accel.parts.shared.loss_forms.loss_dicts import is_loss_dict, sum_of_losses
+from accel.parts.shared.loss_forms.loss_dicts import split_returned
 from accel.system.call_stack import warn_user
 
 __all__ = [
@@ -46,9 +46,7 @@ def split_loss(out: Any, origin: str = "loss(model, batch) returned") -> LossOut
     Raises:
         ConfigError: for a loss that is no scalar, or that no trained weight has a part in; for anything else beside it.
     """
-    loss, rest = (out[0], out[1:]) if isinstance(out, tuple) and len(out) in (2, 3) else (out, ())
-    if is_loss_dict(loss) and len(rest) < 2 and not any(isinstance(part, Mapping) for part in rest):
-        loss, rest = sum_of_losses(loss, origin), (*rest, loss)
+    loss, rest = split_returned(out, origin)
     if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
         raise ConfigError(f"{origin} {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}")
     if not loss.requires_grad:
@@ -100,9 +98,7 @@ def loss_metrics(out: Any) -> Any:
     Raises:
         ConfigError: for a loss that is no number, and for anything else beside it.
     """
-    loss, *rest = out if isinstance(out, tuple) and len(out) in (2, 3) else (out,)
-    if is_loss_dict(loss) and len(rest) < 2 and not any(isinstance(part, Mapping) for part in rest):
-        loss, rest = sum_of_losses(loss, "loss(model, batch) returned", trains=False), [*rest, loss]
+    loss, rest = split_returned(out, "loss(model, batch) returned", trains=False)
     if not isinstance(loss, Real) and (not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex()):
         raise ConfigError(
             f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}"

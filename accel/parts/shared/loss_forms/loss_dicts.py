@@ -9,7 +9,24 @@ from torch import Tensor
 
 from accel.errors import ConfigError, describe
 
-__all__ = ["is_loss_dict", "sum_of_losses"]
+__all__ = ["split_returned"]
+
+
+def split_returned(out: Any, origin: str, trains: bool = True) -> tuple[Any, list[Any]]:
+    """Return the loss of what `loss(model, batch)` returned, and what stands beside it; of a dict of losses the sum beside it.
+
+    Args:
+        out: a loss, or a tuple of it and of its items, of numbers to log, or both.
+        origin: says in errors where it is from.
+        trains: whether each loss of a dict must have a gradient.
+
+    Raises:
+        ConfigError: for what cannot be added up in a dict of losses.
+    """
+    loss, *rest = out if isinstance(out, tuple) and len(out) in (2, 3) else (out,)
+    if is_loss_dict(loss) and len(rest) < 2 and not any(isinstance(part, Mapping) for part in rest):
+        return sum_of_losses(loss, origin, trains), [*rest, loss]
+    return loss, rest
 
 
 def is_loss_dict(value: Any) -> bool:
