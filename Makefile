@@ -16,7 +16,7 @@ ECOSYSTEM_VENV ?= .venv-ecosystem
 ECOSYSTEM_TESTS := tests/ecosystem tests/docs/test_code.py tests/examples tests/cli/sweep tests/plugins/test_wandb.py tests/plugins/test_optimizer.py \
 	tests/parts/shared/trackers tests/engine/test_metric_objects.py tests/tasks/test_images.py tests/invariants/test_warmed_schedules.py
 
-.PHONY: help setup train test quick lint types check rehearsal ecosystem gpu drill mutants bench wheel docs docs-serve clean
+.PHONY: help setup train test quick durations lint types check rehearsal ecosystem gpu drill mutants bench wheel docs docs-serve clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(READY)  ## the whole suite; CONSTRAINTS=constraints-oldest.txt for the o
 
 quick: $(READY)  ## the tests that are not marked slow: two minutes, while one works
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
+
+durations: $(READY)  ## seconds of a core that each test takes; fails where one has more than docs/internals/tests.md allows
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.support.core_seconds -q $(ARGS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
@@ -51,7 +54,7 @@ gpu:  ## 25 minutes on a GPU, the most valuable first, into benchmarks/results; 
 
 drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
-	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/plugins/test_common.py tests/plugins/test_cyclic.py tests/plugins/test_muon.py tests/plugins/test_schedule_free.py tests/plugins/test_recompute.py tests/plugins/test_augment_settings.py tests/plugins/test_distill.py tests/plugins/test_lowbit.py tests/plugins/test_qat.py tests/plugins/test_reparam.py tests/cli/submit/test_submit.py tests/invariants/test_unequal_ranks.py tests/invariants/test_rank_borders.py tests/engine/shaping/test_shaped_ranks.py tests/invariants/test_random_runs.py tests/invariants/test_plugin_order.py tests/engine/test_rank_evaluation.py tests/cli/compose/test_fuzz.py tests/cli/compose/test_typos.py tests/diagnose/test_known_cases.py tests/diagnose/test_bottlenecks.py tests/cli/test_doctor_apply.py tests/cli/test_doctor_killed.py tests/diagnose/trials tests/benchmarks/test_ship.py tests/export/call/test_card_check.py tests/benchmarks/test_shapes.py tests/docs/test_commands.py tests/plugins/test_compile.py tests/cli/test_doctor_command.py tests/cli/test_killed_commands.py tests/examples/test_examples.py $(ARGS) --deselect tests/testing/drill/test_drills.py
+	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/plugins/test_common.py tests/plugins/test_cyclic.py tests/plugins/test_muon.py tests/plugins/test_schedule_free.py tests/plugins/test_recompute.py tests/plugins/test_augment_settings.py tests/plugins/test_distill.py tests/plugins/test_lowbit.py tests/plugins/test_qat.py tests/plugins/test_reparam.py tests/cli/submit/test_submit.py tests/invariants/test_unequal_ranks.py tests/invariants/test_rank_borders.py tests/engine/shaping/test_shaped_ranks.py tests/engine/shaping/test_shape_changes.py tests/invariants/test_random_runs.py tests/invariants/test_plugin_order.py tests/engine/test_rank_evaluation.py tests/cli/compose/test_fuzz.py tests/cli/compose/test_typos.py tests/diagnose/test_known_cases.py tests/diagnose/test_bottlenecks.py tests/cli/test_doctor_apply.py tests/cli/test_doctor_killed.py tests/diagnose/trials tests/benchmarks/test_ship.py tests/export/call/test_card_check.py tests/benchmarks/test_shapes.py tests/docs/test_commands.py tests/plugins/test_compile.py tests/cli/test_doctor_command.py tests/cli/test_killed_commands.py tests/examples/test_examples.py $(ARGS) --deselect tests/testing/drill/test_drills.py
 
 mutants: $(READY)  ## hours: slips are made in the files that decide what is computed, and the tests must notice
 	$(BIN)/python benchmarks/mutants.py --out benchmarks/results/$$(date +%F)-mutants.json $(ARGS)

@@ -154,7 +154,8 @@ def words(name: str, short: bool, pictures: Path, weights: Path) -> list[str]:
 
     Args:
         name: of the set.
-        short: whether a run is to write no report, and one of `SHAPE` to have about five updates, the last of them within an epoch.
+        short: whether a run is to write no report and to have four epochs, and one of `SHAPE` about five updates, the last of them
+            within an epoch.
         pictures: the folder of the pictures.
         weights: the file of weights to begin with; the run of a teacher is beside it, in a folder of its name.
     """
@@ -163,8 +164,8 @@ def words(name: str, short: bool, pictures: Path, weights: Path) -> list[str]:
     for what, file in files.items():
         typed = [word.replace(what, str(file)) for word in typed]
     if short and name in SHAPE:
-        typed = [word.replace("epochs=4", "epochs=1.6") for word in typed] + SHORT
-    return typed
+        return [word.replace("epochs=4", "epochs=1.6") for word in typed] + SHORT
+    return typed + ["epochs=4"] * short
 
 
 def need(names: list[str], what: str) -> bool:

@@ -1,4 +1,5 @@
 import gc
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from accel.system import machine
 from tests.support.blank_pictures import draw_pictures
 from tests.support.bytecode import keep_bytecode
 from tests.support.disk_waits import skip_disk_waits
-from tests.support.forked_popen import ForkedPopen
+from tests.support.forked_popen import ForkedPopen, spawn_forked
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
@@ -63,6 +64,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def forked_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands of this Python that a test starts, and those that they start, are forks of the tests."""
     monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn_forked)
 
 
 @pytest.fixture(autouse=True)

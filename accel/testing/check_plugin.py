@@ -20,7 +20,6 @@ from accel.testing.plugin_runs import PluginFactory, unmet_need
 from accel.testing.run_checks import (
     check_accumulation,
     check_host_reads,
-    check_no_global_state,
     check_pairs,
     check_refusal,
     check_repeatable,
@@ -80,7 +79,6 @@ def run_checks(tolerance: float, beside: Sequence[str] | None) -> list[Check]:
     return [
         check_settings,
         check_close,
-        check_no_global_state,
         check_repeatable,
         partial(check_pairs, beside=beside),
         partial(check_accumulation, tolerance=tolerance),

@@ -9,9 +9,9 @@ from accel.engine.select_parts import make_plugin, part_name
 from accel.errors import ConfigError
 from accel.parts import Part, Watch
 from accel.schema import plugin_registry
-from accel.testing.toy_run import Toy, cheap, fit_toy
+from accel.testing.toy_run import Toy, ToyResult, cheap, fit_toy
 
-__all__ = ["PluginFactory", "are_incompatible", "attempt", "companions", "plugin_name", "unmet_need"]
+__all__ = ["PluginFactory", "attempt", "attempt_together", "companions", "plugin_name", "unmet_need"]
 
 PluginFactory = Callable[[], Part]
 """The class of a plugin, or a function that makes an instance."""
@@ -23,20 +23,26 @@ def unmet_need(plugin: Part) -> str:
     return next((need.sentence(plugin.name, reason) for need, reason in reasons if reason), "")
 
 
-def attempt(plugins: list[Part], kind: type[Toy] = Toy) -> Any:
+def attempt(plugins: list[Part], kind: type[Toy] = Toy, **settings: Any) -> Any:
     """Return the result of a run (`ToyResult`) of the toy or of another task, or the sentence with which it refused."""
     try:
-        return fit_toy(plugins, kind=kind)
+        return fit_toy(plugins, kind=kind, **settings)
     except ConfigError as error:
         return str(error)
 
 
-def are_incompatible(plugins: list[Part]) -> bool:
-    """Return whether these plugins of different parts are refused together. Raise AssertionError if the refusal names only one."""
-    outcome = attempt(plugins)
+def attempt_together(plugins: list[Part], **settings: Any) -> ToyResult | None:
+    """Return the result of a run with plugins of different parts; None if they are refused together.
+
+    Raises:
+        AssertionError: if the refusal does not name each of them.
+    """
+    outcome = attempt(plugins, **settings)
     if isinstance(outcome, str):
         assert all(plugin.name in outcome for plugin in plugins), f"the refusal does not name both: {outcome}"
-    return isinstance(outcome, str)
+        return None
+    result: ToyResult = outcome
+    return result
 
 
 def companions(plugin: Part, names: Sequence[str] | None = None) -> list[PluginFactory]:

@@ -79,7 +79,7 @@ def test_what_cannot_work_is_one_sentence(words: list[str], sentence: str, capsy
 
 
 @pytest.mark.slow
-def test_a_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_signal_ends_it_at_once(tmp_path: Path, forked_commands: None) -> None:
     words = ["-m", "accel", "advise", "--seconds", "600", "batch_size=512", "task.width=64"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_CACHE_HOME": str(tmp_path)}
     with subprocess.Popen(

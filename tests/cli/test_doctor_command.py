@@ -73,7 +73,7 @@ def test_what_is_mistyped_is_one_sentence(words: list[str], sentence: str, capsy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*[signal.SIGKILL] * LONG, signal.SIGTERM])  # forks are killed too (test_killed_commands)
-def test_killed_it_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+def test_killed_it_leaves_nothing_behind(number: signal.Signals, tmp_path: Path, forked_commands: None) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     words = [sys.executable, "-m", "accel", "doctor", "device=cpu"]
     with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:

@@ -24,6 +24,8 @@ from tests.support.forked_process import run_forked
 from tests.support.session_members import living_members
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 Strike = Callable[[], None]
 COMMANDS = {
     "doctor": ["doctor", "--seconds", "2", "device=cpu", "+plugins=[workers]", "plugins.workers.count=1"],

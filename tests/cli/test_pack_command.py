@@ -141,7 +141,7 @@ def test_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_leaves_no_traceback(root: Path) -> None:
+def test_an_interrupt_leaves_no_traceback(root: Path, forked_commands: None) -> None:
     for number in range(2000):
         Image.new("RGB", (40, 40), (number % 256, 0, 0)).save(root / "DIR" / "train" / "cat" / f"more{number}.jpg")
     words = [sys.executable, "-m", "accel", "pack", "DIR", "DIR", "--workers", "2"]

@@ -13,7 +13,7 @@ from accel import __main__
 from accel.cli.exit_codes import exit_code
 from tests.support.points_task import Points
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_commands")]
 WORDS = (f"task._target_={__name__}.Chatty", "device=cpu", "batch_size=16", "~plugins.progress")
 
 

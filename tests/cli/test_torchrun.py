@@ -47,18 +47,20 @@ if rank == "1":
     atexit.register(lambda: open("FOLDER/done", "w").close())
 if rank == "0":
     atexit.register(await_other) if "WHEN" == "end" else await_other()
+from accel.train import main
+main()
 """
-"""Python's start in each rank: the first waits at its start, or its end, until the second waits for it to speak, or has ended."""
+"""What each rank runs: the first waits at its start, or its end, until the second waits for it to speak, or has ended."""
 
 
-def torchrun(*words: str, cwd: Path, path: str = "") -> subprocess.CompletedProcess[str]:
+def torchrun(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
+def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path, forked_commands: None) -> None:
     (tmp_path / "agree.py").write_text(AGREE)
     (tmp_path / "said").mkdir()
     done = torchrun("agree.py", "said", cwd=tmp_path)
@@ -99,12 +101,14 @@ def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeyp
 
 @pytest.mark.parametrize("when", ["start", "end"])
 @pytest.mark.slow
-def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(when: str, tmp_path: Path) -> None:
+def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(
+    when: str, tmp_path: Path, forked_commands: None
+) -> None:
     # a first process that is the slower would be ended by torchrun before it has said why; one that is as quick would not be alone
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(RANKS.replace("FOLDER", str(tmp_path / "site")).replace("WHEN", when))
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS.replace("FOLDER", str(tmp_path)).replace("WHEN", when))
     (tmp_path / "here").mkdir()
-    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path / "here", path=str(tmp_path / "site"))
+    done = torchrun(script, "epochs=1", cwd=tmp_path / "here")
     assert done.returncode != 0
     assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
     assert list((tmp_path / "here").iterdir()) == []

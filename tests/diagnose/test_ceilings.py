@@ -21,6 +21,8 @@ from accel.diagnose.ceilings.roof import limits, roof_seconds
 from accel.diagnose.layers.operation import Operation
 from accel.errors import AccelWarning
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 CPU = torch.device("cpu")
 CEILINGS = MachineCeilings("a CPU", 2, {"float32": 1e11, "bfloat16": 3e11}, {1 << 16: 5e10, 1 << 22: 8e10, 1 << 27: 2e10}, 1e-6)
 

@@ -14,7 +14,7 @@ from tests.support.drill_length import times
 from tests.support.rank_evaluation_cases import BEST, PARALLEL, Net, best_run
 from tests.support.rank_processes import shared_cases, shared_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 CASES = "tests.support.rank_difference_cases"
 """The module that has all cases of one start of two processes, those of rank_evaluation_cases among them."""

@@ -95,7 +95,7 @@ def test_workers_give_the_same(count: int) -> None:
     workers.close()
 
 
-def test_spawned_workers_give_the_same() -> None:
+def test_spawned_workers_give_the_same(forked_commands: None) -> None:
     names = ["all", "enclosed", "lazy", "now and then", "collated", "at once", "held", "one for each class", "a subset", "joined"]
     workers = WorkerPool([batches_of(DRAWING[name]()) for name in names], 1, prefetch=2, timeout=60, start="spawn")
     for place, name in enumerate(names):

@@ -9,7 +9,7 @@ import pytest
 from tests.support.rank_border_cases import PAIRS
 from tests.support.rank_processes import shared_cases
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 CASES = "tests.support.rank_difference_cases"
 """The module that has all cases of one start of two processes, those of rank_border_cases among them."""

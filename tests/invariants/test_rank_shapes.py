@@ -10,7 +10,7 @@ import torch
 from tests.support.rank_processes import shared_cases
 from tests.support.rank_shape_cases import PARALLEL, SHAPES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 CASES = "tests.support.rank_difference_cases"
 """The module that has all cases of one start of two processes, those of rank_shape_cases among them."""

@@ -169,9 +169,8 @@ LOADERS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("stop", [2, 5])
 @pytest.mark.slow
-def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Path) -> None:
+def test_the_users_own_loader_goes_on_where_it_was(loader: str, tmp_path: Path) -> None:
     """Stopped inside the first and the second epoch of three, each of three updates."""
 
     def train(name: str, stop: int = 0, resume: Path | None = None) -> Any:
@@ -187,11 +186,13 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
             ).fit()  # fmt: skip
 
     whole = train("whole")
-    with pytest.raises(Stop):
-        train("stopped", stop=stop)
-    rest = train("stopped", resume=tmp_path / "stopped")
-    assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
-    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "stopped/metrics.jsonl").read_bytes()
+    for stop in (2, 5):
+        name = f"stopped {stop}"
+        with pytest.raises(Stop):
+            train(name, stop=stop)
+        rest = train(name, resume=tmp_path / name)
+        assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values())), stop
+        assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / name / "metrics.jsonl").read_bytes(), stop
 
 
 def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_the_process_ends_although_a_thread_hangs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
+def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path, forked_commands: None) -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1",

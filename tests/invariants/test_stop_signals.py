@@ -300,7 +300,7 @@ print("not reached")
 
 
 @pytest.mark.slow
-def test_a_script_ends_with_75_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_script_ends_with_75_and_says_how_to_go_on(tmp_path: Path, forked_commands: None) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 75, done.stderr
     assert done.stderr == ""

@@ -88,7 +88,7 @@ def test_batches_are_the_same_in_every_epoch(root: Path, tmp_path: Path, crop: s
 
 @pytest.mark.parametrize("crop", ["resized", "pad"])
 @pytest.mark.slow
-def test_and_by_threads_and_by_processes(root: Path, crop: str) -> None:
+def test_and_by_threads_and_by_processes(root: Path, crop: str, forked_commands: None) -> None:
     plain = mapped(Images(root=str(root), size=16, crop=crop).data("train"))  # type: ignore[arg-type]
     expected = [md5(plain.epoch(epoch)) for epoch in range(2)]
     data = opened(root, crop=crop)

@@ -21,7 +21,7 @@ from tests.support.rank_count_changes import check
 from tests.support.rank_processes import shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 Found = dict[str, list[Any]]
 

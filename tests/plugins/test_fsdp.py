@@ -19,7 +19,7 @@ from tests.support.fsdp_cases import SAVED, Blocks, fit
 from tests.support.rank_count_changes import check
 from tests.support.rank_processes import shared_cases, shared_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 CASES = "tests.support.fsdp_cases"
 Found = dict[str, list[Any]]

@@ -36,7 +36,7 @@ from accel.report.result import Result
 from accel.testing.toy_run import Spy
 from tests.support import compressed_runs
 from tests.support.compressed_runs import PICTURES, PictureTask, equal, names_of, weights
-from tests.support.drill_length import LONG
+from tests.support.drill_length import LONG, times
 
 
 class Mix(nn.Module):
@@ -125,7 +125,7 @@ def test_what_is_shipped_is_small_and_computes_what_was_trained(kind: str, name:
 @pytest.mark.parametrize(("kind", "name"), CASES if LONG else [("dorefa", "ema, accumulate"), ("bnn", "ema, accumulate")])
 def test_a_resumed_run_has_the_same_bits_from_every_update(kind: str, name: str, tmp_path: Path) -> None:
     whole = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20)
-    for file in sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]:
+    for file in sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[: -1 : times(2, 1)]:
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert [entry["plugin"] for entry in manifest["structure"]] == ["lowbit"]
         resumed = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / file.stem, resume=file)

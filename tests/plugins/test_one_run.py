@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.rank_processes import shared_cases
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 TIMEOUT = 100.0
 """Seconds, of the 600 after which a rank counts as lost."""

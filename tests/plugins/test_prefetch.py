@@ -28,11 +28,10 @@ def no_thread_is_left() -> Any:
     assert unfinished_readers() == []
 
 
-@pytest.mark.parametrize("stop", [2, 6])
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.filterwarnings("ignore:prefetch has no effect")
 @pytest.mark.slow
-def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Any) -> None:
+def test_the_users_own_loader_goes_on_where_it_was(loader: str, tmp_path: Any) -> None:
     """With batches read ahead of the update that is saved, up to the end of an epoch and past the last draw of its sampler."""
 
     def train(plugins: list[Any], out: Any = None, resume: Any = None) -> Any:
@@ -46,12 +45,14 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
             ).fit()  # fmt: skip
 
     plain = train([])
-    whole = train([Prefetch(depth=4)])
-    with pytest.raises(Stop):
-        train([Prefetch(depth=4), Slowly(stop=stop)], out=tmp_path / "run")
-    rest = train([Prefetch(depth=4)], resume=tmp_path / "run")
-    for other in (whole, rest):
-        assert all(map(torch.equal, plain.model.state_dict().values(), other.model.state_dict().values()))
+    others = {0: train([Prefetch(depth=4)])}
+    for stop in (2, 6):
+        out = tmp_path / str(stop)
+        with pytest.raises(Stop):
+            train([Prefetch(depth=4), Slowly(stop=stop)], out=out)
+        others[stop] = train([Prefetch(depth=4)], resume=out)
+    for stop, other in others.items():
+        assert all(map(torch.equal, plain.model.state_dict().values(), other.model.state_dict().values())), stop
 
 
 class Slowly(Spy):

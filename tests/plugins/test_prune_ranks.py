@@ -7,7 +7,7 @@ import pytest
 from tests.support.rank_processes import shared_cases
 
 pytest.importorskip("torch_pruning")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 
 def test_pruned_ranks_equal_one_process_on_the_big_batch(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -132,7 +132,8 @@ def test_what_is_shipped_is_the_integers_of_the_training(kind: str, name: str, t
 def test_a_resumed_run_has_the_same_bits_from_every_update(kind: str, name: str, tmp_path: Path) -> None:
     whole = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20, epochs=4)
     files = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]
-    for file in files:
+    begins_and_freezes = (0, 2, 3, 6, 7, 10)
+    for file in files if LONG else [files[place] for place in begins_and_freezes]:
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert [entry["plugin"] for entry in manifest.get("structure", [])] in (["qat"], [])
         resumed = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / file.stem, resume=file, epochs=4)

@@ -35,7 +35,7 @@ from accel.tasks.models.resnet import small
 from accel.testing.toy_run import Spy
 from tests.support import compressed_runs
 from tests.support.compressed_runs import PICTURES, PictureTask, equal, weights
-from tests.support.drill_length import LONG
+from tests.support.drill_length import LONG, times
 
 
 class Net(nn.Module):
@@ -112,7 +112,7 @@ def test_an_evaluation_sees_the_merged_model_and_leaves_the_training_to_the_bit(
 @pytest.mark.parametrize("name", TOGETHER if LONG else ["ema, accumulate", "average"])
 def test_a_resumed_run_has_the_same_bits_from_every_update(name: str, tmp_path: Path) -> None:
     whole = fit(Reparam(), *TOGETHER[name](), out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20)
-    for file in sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]:
+    for file in sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[: -1 : times(2, 1)]:
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert [entry["plugin"] for entry in manifest["structure"]] == ["reparam"]
         resumed = fit(Reparam(), *TOGETHER[name](), out=tmp_path / file.stem, resume=file)

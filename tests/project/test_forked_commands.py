@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,14 @@ def test_it_is_killed_with_its_session_and_its_pipes_end() -> None:
         assert process.wait() == -signal.SIGKILL
         beside.kill()
         assert beside.wait() == -signal.SIGKILL
+
+
+def double(number: int) -> tuple[int, list[str], int]:
+    return 2 * number, sys.argv[:1], os.getpid()
+
+
+def test_what_multiprocessing_spawns_is_a_fork_too(forked_commands: None) -> None:
+    with get_context("spawn").Pool(1) as pool:
+        doubled, argv, number = pool.apply(double, (21,))
+    assert (doubled, number != os.getpid()) == (42, True)
+    assert argv == sys.argv[:1], "it is prepared as one that begins anew"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.support.source_trees import FILES, ROOT, trees
+from tests.support.source_trees import trees
 
 ORDER = [
     *("errors", "values", "system compare", "schema device report", "data optim compress", "parts"),
@@ -128,10 +128,9 @@ ARROW_BACK = ("accel.parts.run", "accel.parts.all_parts")
 
 def graph() -> dict[str, set[str]]:
     """Modules of accel, each with those that it imports when it is imported, or for its types."""
-    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    names = {f"accel.{name.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__"): tree for name, tree in trees()}
     arrows: dict[str, set[str]] = {}
-    for name, path in names.items():
-        tree = ast.parse(path.read_text())
+    for name, tree in names.items():
         late = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
         targets = set()
         for node in ast.walk(tree):

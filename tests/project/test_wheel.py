@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_it_trains_from_any_directory(python: Path, tmp_path: Path) -> None:
     env = {"PYTHONPATH": sysconfig.get_path("purelib"), "OMP_NUM_THREADS": "1"}
     where = run(python, "-c", "import accel; print(accel.__file__)", cwd=tmp_path, **env)
     assert str(python.parents[1]) in where
-    out = run(python, "-m", "accel.train", "+plugins=[amp,adamw]", "epochs=1", "out=run", cwd=tmp_path, **env)
+    out = run(python, "-m", "accel.train", "+plugins=[amp,adamw]", "task.width=4", "epochs=1", "out=run", cwd=tmp_path, **env)
     assert "test accuracy" in out
     assert (tmp_path / "run/summary.json").exists()
     assert "updates=null" in run(python.with_name("accel-train"), "--help", cwd=tmp_path, **env)

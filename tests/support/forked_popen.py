@@ -1,6 +1,6 @@
 """Commands of this Python, run in a fork of the tests, which has imported torch already: processes of their own, without the start.
 
-`subprocess.Popen = ForkedPopen`, or the fixture `forked_commands`, holds for what a process starts, and for what those start.
+The fixture `forked_commands` lets `subprocess` and the `spawn` of multiprocessing start them so, and their forks what these start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import process, util
 from pathlib import Path
@@ -52,9 +52,9 @@ class Command(NamedTuple):
 
 def read_command(args: Any) -> Command | None:
     """Return a command of this Python; None for another program, or for flags that a fork cannot have."""
-    if isinstance(args, str | bytes | os.PathLike) or os.fspath(args[0]) != sys.executable:
+    if isinstance(args, str | bytes | os.PathLike) or os.fsdecode(args[0]) != sys.executable:
         return None
-    left, filters, unbuffered = [os.fspath(word) for word in args[1:]], [], False
+    left, filters, unbuffered = [os.fsdecode(word) for word in args[1:]], [], False
     while left and left[0] in ("-u", "-W"):
         if left.pop(0) == "-W":
             filters.append(left.pop(0))
@@ -74,16 +74,37 @@ class ForkedPopen(subprocess.Popen[Any]):
         if command is None or (not command.kind and not Path(start["cwd"] or "", command.what).is_file()):
             super()._execute_child(*given)  # type: ignore[misc]
             return
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: none of them is used in it
-            self.pid = os.fork()
-        if self.pid == 0:
-            run_in_fork(command, start)
+        self.pid = fork(command, start)
         self._child_created = True
         ends = [start[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         self._close_pipe_fds(*ends)  # type: ignore[attr-defined]
+
+
+def fork(command: Command, start: dict[str, Any]) -> int:
+    """Run a command in a fork of this process, and return the number of the fork."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: none of them is used in it
+        child = os.fork()
+    if child == 0:
+        run_in_fork(command, start)
+    return child
+
+
+SPAWN: Callable[..., int] = util.spawnv_passfds  # type: ignore[attr-defined]
+SPAWNED = {
+    "p2cread": -1, "c2pwrite": -1, "errwrite": -1, "cwd": None, "env": None, "preexec_fn": None, "start_new_session": False,
+    "process_group": -1,
+}  # fmt: skip
+
+
+def spawn_forked(path: Any, args: Sequence[Any], passed: Sequence[int]) -> int:
+    """Stand for what starts the processes of multiprocessing's `spawn`: they read what they are to do from a pipe all the same."""
+    command = read_command(list(args))
+    if command is not None and "resource_tracker" in command.what:  # it outlives the test
+        command = None
+    return SPAWN(path, args, passed) if command is None else fork(command, {**SPAWNED, "pass_fds": passed})
 
 
 def run_in_fork(command: Command, start: dict[str, Any]) -> None:
@@ -156,6 +177,7 @@ def forget_the_tests(command: Command) -> None:
         if name.startswith("tests.") or str(getattr(module, "__file__", None)).startswith(OTHERS):
             del sys.modules[name]
     importlib.invalidate_caches()
+    tempfile.tempdir = None  # that of the environment
     random.seed()
     np.random.seed()
     torch.seed()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "accel"
@@ -16,6 +18,19 @@ def name_of(path: Path) -> str:
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the name of each file and its tree. None is kept: half a million nodes would lengthen every garbage collection."""
-    for path in FILES:
-        yield name_of(path), ast.parse(path.read_text())
+    """Yield the name of each file and its tree. They are kept until `forget_trees`."""
+    yield from _parsed()
+
+
+@cache
+def _parsed() -> list[tuple[str, ast.Module]]:
+    gc.disable()
+    parsed = [(name_of(path), ast.parse(path.read_text())) for path in FILES]
+    gc.freeze()  # half a million nodes would lengthen every garbage collection
+    gc.enable()
+    return parsed
+
+
+def forget_trees() -> None:
+    """Let go of the trees, for processes that are forked of this one."""
+    _parsed.cache_clear()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.support.rank_processes import ROOT
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TORCHRUN = [sys.executable, "-m", "tests.support.forked_torchrun"]
 RUN = [
     "-m", "accel.train", "task._target_=tests.support.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
     "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",

@@ -18,6 +18,8 @@ from accel.compare import Limits
 from accel.diagnose.ablation import arm, bench
 from accel.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 PLUGINS = "+plugins=[clip,ema]"
 
 

@@ -134,7 +134,7 @@ def test_damaged_records_have_the_same_fate_by_every_loader(tmp_path: Path, poli
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.slow
-def test_workers_read_at_once_too(tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_read_at_once_too(tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch, forked_commands: None) -> None:
     store = packed(tmp_path, [(16, 16)] * 22)
     data = AugmentedFolder(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
     wanted = [md5(mapped(data).epoch(epoch)) for epoch in (0, 1)]

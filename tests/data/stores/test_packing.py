@@ -17,6 +17,8 @@ from accel.data.stores.formats import store_at
 from accel.data.stores.packing import Packing
 from tests.support.interrupted_packing import BOTH, contents, interrupted, one_go, recipe
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 
 @pytest.fixture
 def many(tmp_path: Path) -> Files:

@@ -77,7 +77,7 @@ def test_jpeg_is_near_the_original(files: Files, pack: Pack) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.slow
-def test_another_process_reads_the_same(pack: Pack, format: str, method: str) -> None:
+def test_another_process_reads_the_same(pack: Pack, format: str, method: str, forked_commands: None) -> None:
     store = pack(format)
     before = contents(store)
     context = multiprocessing.get_context(method)

@@ -27,6 +27,8 @@ from tests.support.halved_layer import Halve
 from tests.support.picture_toy import PictureToy
 from tests.support.worked_time import CLOCK, FASTER, SLOWER, Frail, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 
 @pytest.fixture(autouse=True)
 def worked_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from accel.plugins import EMA, AdamW, OneCycle, Prune
 from accel.system.stop_signals import StopSignals
 from tests.support.worked_time import Timed, time_by_work
 
+pytestmark = pytest.mark.usefixtures("forked_commands")
+
 
 @pytest.fixture
 def arm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:

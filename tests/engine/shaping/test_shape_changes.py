@@ -31,6 +31,7 @@ from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
+from tests.support.drill_length import LONG
 from tests.support.halved_layer import Halve
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -71,7 +72,7 @@ def test_a_resumed_run_has_the_same_bits_from_every_update(name: str, tmp_path: 
     whole = fit_toy(plugins(), epochs=2, out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20)
     saved = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))
     assert len(saved) >= 6
-    for file in saved[:-1]:
+    for file in saved[:-1] if LONG else [*saved[:4], saved[-2]]:  # around both changes, and long after them
         resumed = fit_toy(plugins(), epochs=2, out=tmp_path / file.stem, resume=file)
         assert equal(whole.weights, resumed.weights), file.stem
         assert whole.metrics == resumed.metrics, file.stem

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.rank_processes import shared_cases
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 Actual = dict[str, list[Any]]
 

@@ -20,7 +20,7 @@ from tests.support.rank_processes import ROOT, shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
 from tests.support.waiting import DEADLINE, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 long = pytest.mark.skipif(not LONG, reason="a long drill: make drill")
 RUNS = times(1, 10)
