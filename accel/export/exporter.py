@@ -15,7 +15,7 @@ from accel.compress.quantisation.torchao_pt2e import LayerScales
 from accel.compress.quantisation.trained_scales import plain_model, trained_scales
 from accel.engine.loading.predict import class_names
 from accel.errors import ConfigError
-from accel.export.all_targets import make_target, target_class
+from accel.export.all_targets import TARGETS, make_target, target_class
 from accel.export.call.sound_model import require_sound
 from accel.export.card import CARD, Card, file_facts
 from accel.export.consumer import write_consumer
@@ -98,6 +98,14 @@ class Exporter:
                 raise ConfigError(f"{name}={value} has no effect: the run was trained in 8 bits by qat, and its ranges are taken")
         return plain_model(self.model), scales
 
+    def _cannot_ship(self, target: Target) -> str:
+        """Return why a target cannot take the scales that were trained; empty if it can, or there are none."""
+        if not self.scales or target.mixes:
+            return ""
+        others = [kind.name for kind in map(target_class, TARGETS) if kind.mixes and "static" in kind.variants]
+        known = f"the run was trained in 8 bits by qat, and target={target.name} takes other ranges"
+        return f"{known}; {', '.join(others)} ship its integers"
+
     def export(self, name: str) -> ExportOutcome:
         """Export to a target: built, loaded anew, proven, and put in its place if it holds.
 
@@ -105,7 +113,7 @@ class Exporter:
             ConfigError: if it cannot be built or run, or the disk does not take it.
         """
         target, variant = make_target(name, self.settings.of_targets), self.settings.variant
-        if missing := target.unable(variant) or target.missing(self.settings.proof.python):
+        if missing := target.unable(variant) or self._cannot_ship(target) or target.missing(self.settings.proof.python):
             return ExportOutcome(name, "not run", missing, variant=variant)
         folder = self.run / EXPORTS / export_name(name, variant)
         try:

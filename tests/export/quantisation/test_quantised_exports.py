@@ -19,6 +19,7 @@ from accel.export.exporter import Exporter
 from accel.export.quantisation.calibration_data import calibration_inputs
 from accel.export.quantisation.variant import Variant, setting_of
 from accel.export.runtime.open_export import opened_export
+from tests.support.drill_length import LONG
 from tests.support.exported_runs import UNTIMED, make_exporter, skip_missing
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def integers(folder: Path) -> dict[str, Any]:
     return {name: values for name, values in arrays.items() if values.dtype == np.int8 and values.ndim > 1}
 
 
-@pytest.mark.parametrize("variant", ["static", "dynamic", "weights", "float16"])
+@pytest.mark.parametrize("variant", ["static", "weights", *["dynamic", "float16"] * LONG])
 def test_it_holds_by_the_drop_of_the_accuracy(variant: Variant, make: Make, base: Exporter) -> None:
     exporter = make(variant)
     outcome = exporter.export("onnx")
@@ -134,6 +135,9 @@ def test_a_run_of_qat_ships_the_integers_that_it_trained(qat_run: Path, tmp_path
     for name, value in shipped.items():
         own = written[next(one for one in written if one.startswith(f"model.{name}"))]
         assert np.array_equal(own, value.numpy())
+    other = exporter.export("executorch")
+    words = "the run was trained in 8 bits by qat, and target=executorch takes other ranges; onnx, ort, openvino ship its integers"
+    assert (other.status, other.reason) == ("not run", words)
     for wrong in (ExportSettings(quantize="static", calibrate="entropy"), ExportSettings(quantize="static", samples=9)):
         with pytest.raises(ConfigError, match="has no effect: the run was trained in 8 bits by qat"):
             Exporter(exporter.reference, wrong, tmp_path)
