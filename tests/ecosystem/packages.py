@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = {
     "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher",
     "hydra_plugins.hydra_optuna_sweeper": "hydra-optuna-sweeper",
+    "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
     "PIL": "pillow",
 }

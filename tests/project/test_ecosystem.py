@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -71,6 +72,28 @@ def test_an_environment_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> No
     assert done.returncode == 2
     assert "has no Python with torch and pytest; name another directory (ECOSYSTEM_VENV), or remove it" in done.stderr
     assert not list(folder.iterdir())
+
+
+INTERPRETER = """#!/bin/sh
+case "$*" in
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  *"import torchvision, "*) ;;
+  *"import torchvision"*) echo "RuntimeError: operator torchvision::nms does not exist" >&2; exit 1 ;;
+  *sysconfig*) echo "PACKAGES" ;;
+esac
+"""
+"""A Python that installs nothing, beside a torchvision that was built for CUDA."""
+
+
+def test_the_operators_of_a_torchvision_for_cuda_are_declared(tmp_path: Path) -> None:
+    (packages := tmp_path / "packages").mkdir()
+    (python := tmp_path / "python").write_text(INTERPRETER.replace("PACKAGES", str(packages)))
+    python.chmod(0o755)
+    words = ["bash", str(FOLDER / "venv.sh"), str(tmp_path / "venv"), "constraints.txt"]
+    done = subprocess.run(words, env={**os.environ, "PYTHON": str(python)}, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in packages.iterdir()} == {"torchvision_operators.py", "torchvision_operators.pth"}
+    assert (tmp_path / "venv/.ecosystem").read_text(), "it is whole"
 
 
 @pytest.mark.parametrize(

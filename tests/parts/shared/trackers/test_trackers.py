@@ -104,7 +104,7 @@ def test_each_job_of_a_multirun_has_its_own_curves(name: str, tmp_path: Path, mo
     make_tracker(name, tmp_path)  # skips here what is not installed
     pytest.importorskip("sklearn", reason="needs the extra demo")
     monkeypatch.chdir(tmp_path)
-    settings = {"wandb": ["plugins.wandb.mode=offline"], "mlflow": [f"plugins.mlflow.tracking_uri={tmp_path / 'mlruns'}"]}
+    settings = {"wandb": ["plugins.wandb.mode=offline"], "mlflow": [f"plugins.mlflow.tracking_uri={tmp_path / 'sweep' / 'mlruns'}"]}
     quiet = ["epochs=1", "device=cpu", "~plugins.progress", "plugins.metrics.curves=false", "plugins.metrics.report=false"]
     assert main(["-m", "seed=0,1", *quiet, f"+plugins=[{name}]", *settings.get(name, []), "out=sweep"]) == 0
     both = [curves(name, tmp_path / "sweep" / job) for job in "01"]
