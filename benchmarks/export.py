@@ -22,6 +22,8 @@ from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+LACKING = "needs the package"
+"""Words of the reason of an engine that is not installed."""
 PACKAGES = ["torch", "accel-train", "onnx", "onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx", "MNN", "timm"]
 
 
@@ -126,7 +128,7 @@ def export(name: str, run: Path, args: argparse.Namespace) -> dict[str, Any]:
     command = shlex.join(["python", "-m", "accel", "export", "RUN", *words])
     outcomes = {outcome["target"]: outcome for outcome in outcomes_of(run, words)}
     for target, python in (engine.split("=", 1) for engine in args.engines):
-        if target in outcomes:
+        if target in outcomes and LACKING in outcomes[target]["reason"]:  # else it cannot do what is asked, wherever it lives
             apart = [word for word in words if not word.startswith("target=")]
             outcomes |= {target: outcomes_of(run, [f"target={target}", *apart, f"python={python}"])[0]}
     return {"command": command, "outcomes": list(outcomes.values())}

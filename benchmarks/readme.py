@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from deploy_figures import claims_table, proofs_table
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 MARKS = ("<!-- figures: python benchmarks/readme.py -->\n", "<!-- end of figures -->\n")
@@ -377,11 +379,34 @@ def shape_costs(page: str) -> str:
         return replaced(page, "")
     path, result = newest("shapes")
     lines = path.with_suffix(".md").read_text().strip().splitlines()[2:]
-    where = f"`python benchmarks/shapes.py`; {measured(path, result).replace('../benchmarks', '../../benchmarks')}"
+    where = source("shapes", path, result)
     return replaced(page, "\n".join([lines[0], "", *(line for line in lines if line.startswith("|")), "", where, "", ""]))
 
 
-PAGES = {"docs/figures.md": whole_page, "README.md": short_table, "docs/guides/ship.md": shape_costs}
+def proven_exports(page: str) -> str:
+    """Return docs/guides/export.md with what was proven of exports; without figures where it was not measured yet."""
+    if not any(RESULTS.glob("*-export-engines.json")):
+        return replaced(page, "")
+    path, result = newest("export-engines")
+    return replaced(page, "\n".join([*proofs_table(result), "", source("export", path, result), "", ""]))
+
+
+def measured_claims(page: str) -> str:
+    """Return docs/guides/what-became.md with what notes claim, measured; without figures where it was not measured yet."""
+    results = [newest(name) for name in ("deploy-engines", "deploy-folds") if any(RESULTS.glob(f"*-{name}.json"))]
+    if not results:
+        return replaced(page, "")
+    sources = [f"{source('deploy_claims', path, result)}\n" for path, result in results]
+    return replaced(page, "\n".join([*claims_table(result for _, result in results), "", *sources, ""]))
+
+
+def source(name: str, path: Path, result: dict[str, Any]) -> str:
+    """Return the command of a result, and where it was measured, for a page of docs/guides."""
+    return f"`python benchmarks/{name}.py`; {measured(path, result).replace('../benchmarks', '../../benchmarks')}"
+
+
+PAGES = {"docs/figures.md": whole_page, "README.md": short_table, "docs/guides/ship.md": shape_costs,
+         "docs/guides/export.md": proven_exports, "docs/guides/what-became.md": measured_claims}  # fmt: skip
 
 
 if __name__ == "__main__":

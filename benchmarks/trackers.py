@@ -32,7 +32,7 @@ from accel.parts import Part
 from accel.schema import plugin_registry
 from accel.system.machine import importable
 
-PACKAGES = ["torch", "accel-train", "tensorboard", "wandb", "mlflow"]
+PACKAGES = ["torch", "accel-train", "tensorboard", "wandb", "mlflow", "mlflow-skinny"]
 TRACKERS = {"metrics": "accel", "csv": "accel", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """Each with the package that it needs."""
 
@@ -58,7 +58,7 @@ def main() -> None:
         "schema": 1, "benchmark": "trackers", "unit": "microseconds per update", **head, "updates": args.updates,
         "missing": sorted(set(TRACKERS) - set(names)), "trackers": rows,
     }  # fmt: skip
-    save(result, table(times, args), args.out)
+    save(result, table(times, result, args.reps), args.out)
 
 
 def measured(name: str, updates: int) -> tuple[float, float]:
@@ -95,14 +95,15 @@ def loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def table(times: dict[str, list[tuple[float, float]]], args: argparse.Namespace) -> str:
+def table(times: dict[str, list[tuple[float, float]]], result: dict[str, Any], runs: int) -> str:
     """The medians, with their range."""
-    lines = ["| tracker | each update | writing it, in blocks of 64 |", "|---|---|---|"]
+    lines = ["# What a tracker costs the thread that trains", "", machine.sentence(result), ""]
+    lines += ["| tracker | each update | writing it, in blocks of 64 |", "|---|---|---|"]
     for name, each in times.items():
         cells = [[pair[place] for pair in each] for place in (0, 1)]
         texts = [f"{median(cell):.1f} ({min(cell):.1f} to {max(cell):.1f})" for cell in cells]
         lines.append(f"| {name} | {' | '.join(texts)} |")
-    below = f"Microseconds of processor time per update; medians of {args.reps} runs of {args.updates:,} updates."
+    below = f"Microseconds of processor time per update; medians of {runs} runs of {result['updates']:,} updates (least to most)."
     return "\n".join([*lines, "", below])
 
 

@@ -28,7 +28,13 @@ def test_costs_of_shapes_are_written_into_their_guide(tmp_path: Path, monkeypatc
     del sys.modules["readme"]
 
 
-@pytest.mark.parametrize(("page", "row"), [("docs/figures.md", "accel, watched"), ("README.md", "A step of LAMB")])
+@pytest.mark.parametrize(
+    ("page", "row"),
+    [
+        ("docs/figures.md", "accel, watched"), ("README.md", "A step of LAMB"),
+        ("docs/guides/what-became.md", "| branches | merged"), ("docs/guides/export.md", "| onnx, 8 bits |"),
+    ],
+)  # fmt: skip
 def test_the_figures_are_those_of_the_results(page: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import readme  # type: ignore[import-not-found]
