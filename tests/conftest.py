@@ -67,6 +67,13 @@ def forked_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn_forked)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settle() -> None:
+    """What the tests before have imported stays too. A later `gc.collect`, of a test or of accel, need not look at all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def forget_mine() -> Iterator[None]:
     """A user's module `mine` is another one in each test that has one."""

@@ -134,6 +134,7 @@ def test_a_mutation_says_where_it_matters(modules: tuple[ModuleType, ModuleType]
         assert change.old != change.new
 
 
+@pytest.mark.slow
 def test_a_mutant_is_killed_by_a_test_that_executes_it(tmp_path: Path) -> None:
     (tmp_path / "number.py").write_text(SOURCE)
     (tmp_path / "test_number.py").write_text(TESTS)

@@ -59,6 +59,7 @@ def test_what_was_not_run_is_not_shown(ship: ModuleType) -> None:
     assert next(iter(ship.verdicts(arms).values())) == "not shown: it needs two seeds at least"
 
 
+@pytest.mark.slow
 def test_every_arm_is_a_run_or_says_why_not(ship: ModuleType, root: Path) -> None:
     from ship_arms import ARMS, Arm, with_needs  # type: ignore[import-not-found]
 

@@ -138,6 +138,7 @@ def test_output_goes_on_when_there_is_room(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.slow
 def test_closed_streams_give_their_numbers_to_no_file(mine: Path) -> None:
     command = f"{sys.executable} -m accel.train task._target_=closed_mine.Mean epochs=2 out=run >&- 2>&- <&-"
     assert subprocess.run(command, shell=True, cwd=mine, check=False).returncode == 0

@@ -49,6 +49,7 @@ def test_commands_that_take_the_settings_of_training_take_its_configs_too(comman
     assert set(CONFIG_FLAGS) & set(usage.flags) == (set(CONFIG_FLAGS) if takes else set())
 
 
+@pytest.mark.slow
 def test_every_way_to_train_answers_alike_and_by_its_own_name(scripts: Path, tmp_path: Path) -> None:
     pages, errors, configs = set(), set(), set()
     for name, words in starts(scripts).items():

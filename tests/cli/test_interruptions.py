@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli.train_command import main
+from tests.support.drill_length import LONG
 
 MINE = """
 import os, signal
@@ -113,7 +114,7 @@ def test_done_is_done_and_no_further_job_begins(mine: Path, capsys: pytest.Captu
     assert "job 2" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("both", [True, *[False] * LONG])
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(both: bool, mine: Path) -> None:
     words = [sys.executable, "-m", "accel.train", *TASK, "out=run", "plugins.progress.every=0.001", *NO_PAGE]

@@ -106,7 +106,7 @@ def test_a_command_that_is_struck_leaves_nothing(name: str, number: signal.Signa
 
 
 @pytest.mark.slow  # new processes import torch
-@pytest.mark.parametrize("number", EXIT_CODES if LONG else [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", EXIT_CODES if LONG else [signal.SIGKILL])
 def test_processes_that_measure_end_with_the_command(number: signal.Signals, tmp_path: Path) -> None:
     words = ["ablate", "--seeds", "0", "device=cpu", "+plugins=[backend]", "plugins.backend.threads=1"]
 

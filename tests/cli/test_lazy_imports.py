@@ -114,6 +114,7 @@ assert not {"hydra", "omegaconf", "rich", "matplotlib"} & set(sys.modules), sort
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_every_public_module_is_an_attribute(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/internals/public.md").read_text()
     modules = re.findall(r"^\| `(accel[\w.]*)` \|", page, re.MULTILINE)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accel import __main__
 from accel.cli.exit_codes import exit_code
+from tests.support.drill_length import LONG
 from tests.support.points_task import Points
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_commands")]
@@ -56,7 +57,7 @@ def command(*words: object) -> int:
         ("predict", "RUN", "RUN/../a.txt", "format=jsonl"),
         ("doctor", "--json", "--seconds=0.1", *WORDS),
         ("advise", "--json", "--seconds=0.1", *WORDS),
-        ("ablate", "--json", "--seconds=0.01", "--seeds=1", "--updates=1", "+plugins=[ema]", *WORDS),
+        *[("ablate", "--json", "--seconds=0.01", "--seeds=1", "--updates=1", "+plugins=[ema]", *WORDS)] * LONG,
     ],
     ids=lambda words: "-".join(word for word in words[:3] if "/" not in word and "=" not in word),
 )

@@ -17,6 +17,7 @@ from accel.cli.torchrun import lost_peer_message, program, require_named_directo
 from accel.data.batches.make_batches import make_batches
 from accel.errors import AccelWarning, ConfigError
 from accel.testing import fit_toy
+from tests.support.drill_length import LONG
 from tests.support.rank_processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -99,7 +100,7 @@ def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeyp
         require_named_directory(plain)
 
 
-@pytest.mark.parametrize("when", ["start", "end"])
+@pytest.mark.parametrize("when", ["end", *["start"] * LONG])
 @pytest.mark.slow
 def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(
     when: str, tmp_path: Path, forked_commands: None

@@ -238,6 +238,7 @@ def test_one_of_several_processes_is_refused(ask: Callable[[], Advice], monkeypa
 
 
 @pytest.mark.draws
+@pytest.mark.slow
 def test_it_draws_itself(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(3)))
     advice = quick(model, torch.randn(8, 16))

@@ -24,6 +24,7 @@ from accel.errors import ConfigError
 from accel.plugins.amp import AMP
 from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
+from tests.support.drill_length import LONG
 
 
 class Counting(nn.Module):
@@ -74,7 +75,7 @@ def made(name: str, model: nn.Module) -> Trainer:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", SETS if LONG else ("many plugins", "a loader of its own"))
 def test_everything_is_afterwards_what_it_was(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, buffers, gradients, modes, the model's own counter, random numbers and files; and a run that follows is the same."""
     monkeypatch.chdir(tmp_path)
@@ -122,6 +123,7 @@ def diagnosis() -> Diagnosis:
     return diagnosis
 
 
+@pytest.mark.slow
 def test_a_small_network_is_measured_in_full(diagnosis: Diagnosis) -> None:
     """Its verdict is for quiet machines: tests/diagnose/test_known_cases.py has cases that no noise hides."""
     assert 100 * diagnosis.verdict.share == max(diagnosis.shares.values())

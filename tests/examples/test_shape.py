@@ -26,6 +26,7 @@ def test_lines_are_counted() -> None:
 
 
 @pytest.mark.parametrize("example", WANTS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_it_runs(example: Path, tmp_path: Path) -> None:
     if "from torchmetrics" in example.read_text():
         pytest.importorskip("torchmetrics", reason="it comes with the peers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.ranks.rank_share import RankShare
 from accel.errors import AccelWarning
+from tests.support.drill_length import LONG
 from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import Drawn, Each, Filled, Padded, Plain, md5
 from tests.support.spoilt_datasets import POLICIES, SHARES, SPOILT, over, read
@@ -25,8 +27,7 @@ KINDS = [Filled, Each, Drawn, Plain, Padded]
 
 
 @POLICIES
-@pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "share"), list(product(KINDS, SHARES)) if LONG else list(zip(KINDS, cycle(SHARES), strict=False)))
 @pytest.mark.slow
 def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankShare, policy: Any) -> None:
     plain = over(kind, policy, share=share)

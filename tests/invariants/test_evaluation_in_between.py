@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from accel.errors import AccelWarning
 from accel.parts import Part, Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Augment, Average, Clip, Prefetch, Resident, ScheduleFree, Threads, Workers
 from accel.trainer import Trainer
+from tests.support.drill_length import LONG
+from tests.support.own_loaders import own_loader
 
 torch.manual_seed(1)
 X, Y = torch.randn(26, 5), torch.randint(0, 3, (26,))
+LOADERS = ExitStack()
+"""Those of a run that have workers, which end with it."""
 
 
 class Noisy(Dataset[Any]):
@@ -52,7 +57,8 @@ class Task(Trainer):
         if self.kind == "loader":
             return DataLoader(Noisy(), 4, shuffle=split == "train")
         if self.kind == "own workers":
-            return DataLoader(Noisy(), 4, shuffle=split == "train", num_workers=1, persistent_workers=True)
+            make = lambda: DataLoader(Noisy(), 4, shuffle=split == "train", num_workers=1, persistent_workers=True)  # noqa: E731
+            return LOADERS.enter_context(own_loader(make))
         return TensorDataset(X, Y) if self.kind == "in memory" else Noisy()
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
@@ -77,7 +83,9 @@ class Losses(Watch):
 def fit(kind: str, plugins: Callable[[], list[Part]], **settings: Any) -> tuple[list[float], dict[str, Tensor], list[Any], Any]:
     watch = Losses()
     sizes = {} if kind in ("loader", "own workers") else {"batch_size": 4}
-    result = Task(kind, plugins=plugins(), watch=[watch], device="cpu", **{"epochs": 2, **sizes, **settings}).fit()
+    task = Task(kind, plugins=plugins(), watch=[watch], device="cpu", **{"epochs": 2, **sizes, **settings})
+    with LOADERS:
+        result = task.fit()
     return watch.losses, result.model.state_dict(), watch.evaluations, result
 
 
@@ -107,8 +115,21 @@ KINDS: dict[str, tuple[str, Callable[[], list[Part]]]] = {
 }  # fmt: skip
 
 
+FEW = (
+    "loader",
+    "own workers",
+    "threads and prefetch",
+    "workers and prefetch",
+    "accumulate, ema, clip",
+    "average, own workers",
+    "average, resident",
+)
+"""Those that the suite tries; `make drill` tries all."""
+
+
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", KINDS if LONG else FEW)
+@pytest.mark.slow
 def test_it_changes_no_bit(name: str) -> None:
     kind, plugins = KINDS[name]
     losses, weights, at_ends, _ = fit(kind, plugins)

@@ -24,6 +24,7 @@ from accel.errors import ConfigError
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
 from tests.support.drawing_datasets import DRAWING, OF_MODULE, STREAMS
+from tests.support.drill_length import LONG
 from tests.support.sample_datasets import md5
 
 pytestmark = pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
@@ -95,6 +96,7 @@ def test_workers_give_the_same(count: int) -> None:
     workers.close()
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same(forked_commands: None) -> None:
     names = ["all", "enclosed", "lazy", "now and then", "collated", "at once", "held", "one for each class", "a subset", "joined"]
     workers = WorkerPool([batches_of(DRAWING[name]()) for name in names], 1, prefetch=2, timeout=60, start="spawn")
@@ -132,7 +134,8 @@ def train(make: Callable[[], Any], plugins: list[Any], **run: Any) -> Any:
     return Trainer(model, make(), make(), loss, plugins=plugins, watch=(), epochs=2, batch_size=SIZE, device="cpu", **run).fit()
 
 
-@pytest.mark.parametrize("name", ["all", "now and then", "held", "collated", "given", "stream"])
+@pytest.mark.parametrize("name", ["all", "held", "stream", *["now and then", "collated", "given"] * LONG])
+@pytest.mark.slow
 def test_a_run_is_the_same_with_every_loader_and_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
     make = STREAMS["all"] if name == "stream" else DRAWING[name]
     plugins = [one for one in PLUGINS if one != "resident" or name not in ("collated", "given", "stream")]

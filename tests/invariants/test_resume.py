@@ -30,6 +30,7 @@ from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop, Toy
+from tests.support.drill_length import LONG
 from tests.support.own_loaders import own_loader, stopped
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -168,7 +169,11 @@ LOADERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+SOME = ("draws", "shuffled", "persistent workers", "generators that it holds")
+"""Those that the suite tries; `make drill` tries all."""
+
+
+@pytest.mark.parametrize("loader", LOADERS if LONG else SOME)
 @pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, tmp_path: Path) -> None:
     """Stopped inside the first and the second epoch of three, each of three updates."""

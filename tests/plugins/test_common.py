@@ -17,6 +17,7 @@ from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
 from accel.testing.toy_run import toy_teacher
 from tests.support.companions import COMPANIONS
+from tests.support.drill_length import LONG
 
 pytestmark = pytest.mark.slow
 
@@ -48,4 +49,4 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
 
 @pytest.mark.parametrize("name", OTHER_SETTINGS)
 def test_common_suite_with_other_settings(name: str) -> None:
-    check_plugin(OTHER_SETTINGS[name], tolerance=2e-3 if "float16" in name else 1e-5, beside=COMPANIONS)
+    check_plugin(OTHER_SETTINGS[name], tolerance=2e-3 if "float16" in name else 1e-5, beside=COMPANIONS if LONG else [])

@@ -55,7 +55,7 @@ def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) ->
 
 def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
     for rank in actual["ranks_without_items"]:
-        assert len(rank) == 6
+        assert len(rank) == (6 if LONG else 3)
         assert max(distance for distance, _ in rank.values()) <= 1e-5, rank
         assert any(skipped for _, skipped in rank.values()), "no update was without items on both ranks"
 
@@ -149,7 +149,7 @@ def test_a_resumed_run_ends_with_the_same_bits(actual: Found) -> None:
 def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
     for rank in actual["freeze_and_thaw"]:
         assert max(rank["distance"]) <= 1e-6
-        assert rank["same"] == [True] * 6
+        assert rank["same"] == [True] * (6 if LONG else 2)
         assert rank["frozen"]
 
 

@@ -55,6 +55,7 @@ class Watched(PictureToy):
 
 
 @pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.slow
 def test_training_is_the_same_and_what_is_shipped_has_no_norm(name: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     Watched.seen = []

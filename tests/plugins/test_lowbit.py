@@ -104,6 +104,7 @@ def teacher() -> nn.Module:
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES if LONG else CASES[:7])
+@pytest.mark.slow
 def test_what_is_shipped_is_small_and_computes_what_was_trained(kind: str, name: str, tmp_path: Path) -> None:
     result = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path)
     assert "shipped.safetensors" in result.files

@@ -79,6 +79,7 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.slow
 def test_the_users_own_loader_begins_where_it_would_have(loader: str) -> None:
     size = 4 if loader in ("draws", "stream") else None
     results = []

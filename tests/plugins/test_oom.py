@@ -22,6 +22,7 @@ from accel.plugins.oom import OOM
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
 from accel.testing import ToyResult, fit_toy
+from tests.support.drill_length import LONG
 from tests.support.short_memory import Hungry, Net, Where
 
 WHERE: list[Where] = ["forward", "loss", "backward"]
@@ -61,7 +62,7 @@ def test_the_result_is_that_of_the_smaller_size_from_the_start(where: Where, bes
     assert alike(short, small)
 
 
-@pytest.mark.parametrize("where", ["loss", "backward"])
+@pytest.mark.parametrize("where", ["backward", *["loss"] * LONG])
 @pytest.mark.slow
 def test_it_is_so_when_every_other_update_fails(where: Where) -> None:
     hungry = Hungry(where=where)

@@ -15,7 +15,8 @@ from accel.plugins.prefetch import Prefetch
 from accel.system.clock import DATA
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
-from tests.invariants.test_resume import LOADERS
+from tests.invariants.test_resume import LOADERS, SOME
+from tests.support.drill_length import LONG
 from tests.support.own_loaders import own_loader
 from tests.support.sample_datasets import Global, readers, unfinished_readers
 from tests.support.waiting import wait_until
@@ -28,7 +29,7 @@ def no_thread_is_left() -> Any:
     assert unfinished_readers() == []
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", LOADERS if LONG else SOME)
 @pytest.mark.filterwarnings("ignore:prefetch has no effect")
 @pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, tmp_path: Any) -> None:

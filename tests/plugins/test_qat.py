@@ -108,6 +108,7 @@ def teacher() -> nn.Module:
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
+@pytest.mark.slow
 def test_what_is_shipped_is_the_integers_of_the_training(kind: str, name: str, tmp_path: Path) -> None:
     steps = {"epochs": 8} if "accumulate" in name or "guard" in name else {}
     result = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path, **steps)
@@ -128,7 +129,8 @@ def test_what_is_shipped_is_the_integers_of_the_training(kind: str, name: str, t
     assert load_file(tmp_path / "shipped.safetensors")["conv1.weight"].dtype == torch.int8
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES if LONG else CASES[:3])
+@pytest.mark.parametrize(("kind", "name"), CASES if LONG else CASES[:2])
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits_from_every_update(kind: str, name: str, tmp_path: Path) -> None:
     whole = fit(KINDS[kind](), *TOGETHER[name](), out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20, epochs=4)
     files = sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[:-1]
@@ -219,10 +221,13 @@ SHAPED: dict[str, Callable[[], list[Part]]] = {
     "prune, reparam, fold_bn": lambda: [Prune(end=2, multiple=4), Reparam(layers=["conv1"]), FoldBN()],
     "distill": lambda: [Distill(teacher(), hints=["conv1", "hidden"])],
 }
+FEW = ("prune weights", "prune, reparam, fold_bn", "distill")
+"""Those that the suite tries; `make drill` tries all."""
 
 
 @pytest.mark.parametrize("kind", ["uint8", "histogram"] if LONG else ["uint8"])
-@pytest.mark.parametrize("name", SHAPED)
+@pytest.mark.parametrize("name", SHAPED if LONG else FEW)
+@pytest.mark.slow
 def test_each_part_sees_the_model_that_it_saw_at_first(name: str, kind: str, tmp_path: Path) -> None:
     def run(folder: str, **settings: Any) -> tuple[list[Tensor], dict[str, float], bytes]:
         qat = QAT(begin=3, freeze=7) if kind == "uint8" else QAT(begin=3, freeze=7, observer="histogram")

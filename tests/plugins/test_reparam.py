@@ -80,6 +80,7 @@ TOGETHER: dict[str, Callable[[], list[Part]]] = {
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(TOGETHER, ["repvgg"]), ("ema, accumulate", "acnet")])
+@pytest.mark.slow
 def test_what_is_shipped_computes_what_was_trained(name: str, kind: Any, tmp_path: Path) -> None:
     result = fit(Reparam(kind=kind), *TOGETHER[name](), out=tmp_path)
     trained, shipped = load(tmp_path), load(tmp_path / "shipped.safetensors")
@@ -110,6 +111,7 @@ def test_an_evaluation_sees_the_merged_model_and_leaves_the_training_to_the_bit(
 
 
 @pytest.mark.parametrize("name", TOGETHER if LONG else ["ema, accumulate", "average"])
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits_from_every_update(name: str, tmp_path: Path) -> None:
     whole = fit(Reparam(), *TOGETHER[name](), out=tmp_path / "whole", checkpoint_every=1, checkpoint_keep=20)
     for file in sorted((tmp_path / "whole" / FOLDER).glob("*.pt"))[: -1 : times(2, 1)]:

@@ -81,6 +81,7 @@ def double(number: int) -> tuple[int, list[str], int]:
     return 2 * number, sys.argv[:1], os.getpid()
 
 
+@pytest.mark.slow
 def test_what_multiprocessing_spawns_is_a_fork_too(forked_commands: None) -> None:
     with get_context("spawn").Pool(1) as pool:
         doubled, argv, number = pool.apply(double, (21,))

@@ -91,6 +91,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"data{NASTY}"
 
 
+@pytest.mark.slow
 def test_a_run_and_its_errors_show_names_as_text(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "task=images",

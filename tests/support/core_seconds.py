@@ -26,7 +26,7 @@ def used() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy puts plugins into sets
 class Meter:
     """In the process that runs tests: what each phase took since the one before it."""
 
@@ -44,7 +44,7 @@ class Meter:
         return report
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy puts plugins into sets
 class Ledger:
     """In the process that reports: the seconds of tests and files, and which tests take more than they may."""
 

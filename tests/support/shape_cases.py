@@ -118,7 +118,7 @@ def case_few_bits(folder: Path) -> dict[str, float]:
     gaps = {}
     for name, lowbit in FEW_BITS.items():
         alone = fit([lowbit(), SGD(lr=0.1)], SignedAlone)
-        for parallel in (DDP, FSDP):
+        for parallel in (DDP, FSDP) if LONG or name == "ternary" else (DDP,):
             ranks = fit([parallel(), lowbit(), SGD(lr=0.1)], Signed)
             whole = not any(hasattr(value, "full_tensor") for value in ranks["weights"].values())
             gaps[f"{name} {parallel.__name__}"] = distance(ranks, alone) if whole else 0.0

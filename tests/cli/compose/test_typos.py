@@ -69,7 +69,7 @@ def test_settings_of_the_run() -> None:
 @pytest.mark.slow
 def test_settings_of_plugins() -> None:
     rng, results = random.Random(3), []
-    for plugin in plugin_registry.names():
+    for plugin in plugin_registry.names()[:: times(2, 1)]:
         known = list(plugin_registry.plugin_signature(plugin).settings)
         typed = f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"
         tried = rng.sample(known, min(SETTINGS, len(known)))

@@ -100,7 +100,7 @@ def result(file: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_job_of_this_machine_runs_out_of_time_and_goes_on(here: Path, forked_commands: None) -> None:
+def test_a_job_of_this_machine_runs_out_of_time_and_goes_on(here: Path) -> None:
     # in the long drills beside one that is left alone, which comes to the same bits
     updates = ["2", "99"][: times(1, 2)]
     message = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, f"plugins.time.update={','.join(updates)}", "out=runs")

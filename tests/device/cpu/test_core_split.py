@@ -86,6 +86,7 @@ class Slow(TensorDataset):
 
 
 @pytest.mark.parametrize("loader", [Threads, Workers])
+@pytest.mark.slow
 def test_the_run_is_the_same_and_goes_on_with_its_numbers(
     loader: type[Loader], threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -219,6 +219,7 @@ def result() -> Ablation:
 
 
 @pytest.mark.draws
+@pytest.mark.slow
 def test_the_result_shows_itself(tmp_path: Path) -> None:
     shown = result()
     document = json.loads(json.dumps(shown.to_dict(), allow_nan=False))

@@ -118,6 +118,7 @@ def python(tmp_path: Path, text: str, *options: str) -> subprocess.CompletedProc
     return subprocess.run([sys.executable, *options, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_script_is_warned_once_for_each_of_its_imports(tmp_path: Path) -> None:
     done = python(tmp_path, SCRIPT)
     assert done.returncode == 0, done.stderr
@@ -129,6 +130,7 @@ def test_a_script_is_warned_once_for_each_of_its_imports(tmp_path: Path) -> None
                               f"the old name goes in accel {GONE_IN}")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_module_from_an_old_package_warns_once(tmp_path: Path) -> None:
     done = python(tmp_path, "import accel.tasks.models.gpt\nfrom accel.models import gpt\n", "-W", "always")
     assert [line.split(":")[1] for line in done.stderr.splitlines() if "MovedWarning" in line] == ["2"], done.stderr
@@ -178,6 +180,7 @@ def test_a_config_may_name_an_old_path(tmp_path: Path) -> None:
         config.trainer()
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_that_a_config_names_an_old_path(tmp_path: Path) -> None:
     command = ["-m", "accel.train", "+plugins.pulse._target_=accel.drill.pulse.Pulse", "+plugins.pulse.path=pulse", "dry_run=true"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -66,6 +66,7 @@ def test_a_kill_that_is_not_the_drills_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--fresh"]], ids=["forked", "fresh"])
+@pytest.mark.slow
 def test_a_drill_begins_with_the_config_of_a_run_and_leaves_the_run_alone(
     flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
