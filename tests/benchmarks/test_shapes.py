@@ -32,7 +32,8 @@ def test_the_run_that_is_timed_has_the_plugin(benchmark: dict[str, Any]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["prune, end=0", *["distill, hints", "prune, mode=weights, end=0", "lowbit, kind=twn"] * LONG])
+@pytest.mark.skipif(not LONG, reason="runs of four models: make drill")
+@pytest.mark.parametrize("row", ["prune, end=0", "distill, hints", "prune, mode=weights, end=0", "lowbit, kind=twn"])
 def test_a_row_is_measured(row: str, benchmark: dict[str, Any]) -> None:
     case = benchmark["Case"]("stack", "", benchmark["stack"], (2, 3, 16, 16))
     actual = benchmark["row"](row, case, benchmark["Limits"](min_rounds=2, seconds=0.1))

@@ -137,7 +137,7 @@ def test_a_command_that_measures(line: str, capsys: pytest.CaptureFixture[str]) 
     assert "-bound: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", ADVISES, ids=short)
+@pytest.mark.parametrize("line", ADVISES if LONG else ADVISES[:1], ids=short)
 def test_a_command_that_advises(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     seconds = [] if "--seconds" in line else ["--seconds", "1"]
     assert accel_main.main([*words_of(line), *seconds, "device=cpu"]) == 0

@@ -18,7 +18,7 @@ class Declaring(MetaPathFinder):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Return None, after what the module of that name needs."""
-        if name == "torchvision":
+        if name == "torchvision" and not KEPT:  # once: others look whether it is installed before they import it
             declare()
         elif name == "torchvision.ops":
             sys.meta_path.remove(self)

@@ -121,7 +121,6 @@ FEW = (
     "threads and prefetch",
     "workers and prefetch",
     "accumulate, ema, clip",
-    "average, own workers",
     "average, resident",
 )
 """Those that the suite tries; `make drill` tries all."""

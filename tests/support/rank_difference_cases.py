@@ -63,6 +63,7 @@ from tests.support.rank_shape_cases import (  # noqa: F401 - cases of the same t
     case_hints,
     case_shapes,
 )
+from tests.support.short_farewell import short_farewell
 
 RANK = int(os.environ.get("RANK", "0"))
 SECOND = RANK == 1
@@ -342,7 +343,8 @@ def case_other_ends(folder: Path) -> dict[str, str]:
     for make in (DDP, FSDP):
         for name in ends:
             try:
-                sentences[f"{make.__name__} {name}"] = str(fit(make(), loss=failing))
+                with short_farewell():
+                    sentences[f"{make.__name__} {name}"] = str(fit(make(), loss=failing))
             except BaseException as error:
                 sentences[f"{make.__name__} {name}"] = f"{type(error).__name__}: {error}"
     return sentences

@@ -134,7 +134,7 @@ def case_eight_bits(folder: Path) -> dict[str, float]:
     """The same of fake quantisation; a range is that of all ranks, which see different batches here."""
     gaps = {}
     alone = fit([QAT(freeze=8), SGD(lr=0.1)], Alone)
-    for parallel in (DDP, FSDP):
+    for parallel in (DDP, FSDP) if LONG else (DDP,):
         ranks = fit([parallel(), QAT(freeze=8), SGD(lr=0.1)], Batches)
         whole = not any(hasattr(value, "full_tensor") for value in ranks["weights"].values())
         gaps[parallel.__name__] = distance(ranks, alone) if whole else 0.0

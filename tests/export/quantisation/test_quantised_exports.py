@@ -101,6 +101,7 @@ def test_the_worst_layers_stay_in_floats_until_it_holds(make: Make) -> None:
     assert len(integers(outcome.folder)) == len(known["layers"]) == 4 - len(known["floats"])
 
 
+@pytest.mark.skipif(not LONG, reason="an export for each layer: make drill")
 def test_what_holds_with_no_layer_of_8_bits_is_refused_with_the_figure(make: Make) -> None:
     exporter = make("static", replace(UNTIMED, tolerance=1e-9))
     outcome = exporter.export("onnx")
