@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel.schema import plugin_registry
+from tests.support.drill_length import LONG
 
 PROBE = """
 import sys
@@ -33,8 +34,8 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
     [
         ("--help", 0, "Usage: accel-train [FLAG ...]"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
         ("plugins=[ampp]", 2, "'amp'"), ("+plugins=[sgd,adamw]", 2, "both provide Optim"),
-        ("epochs=0", 2, "epochs must be"), ("task.widht=3", 2, "'width'"),
-        ("device=cpu +plugins=[amp] plugins.amp.dtype=float16", 2, "needs CUDA"), ("--hydra-help", 0, "hydra"),
+        *[("epochs=0", 2, "epochs must be"), ("task.widht=3", 2, "'width'"), ("--hydra-help", 0, "hydra")] * LONG,
+        ("device=cpu +plugins=[amp] plugins.amp.dtype=float16", 2, "needs CUDA"),
         ("--info searchpath", 0, "Search path"), ("--multirun plugins=[],[ampp]", 2, "'amp'"), ("--hlep", 2, "'--help'"),
         ("--shell-completion install=bash", 0, "complete"), ("--shell-completion query=bash", 0, "task=digits"),
     ],

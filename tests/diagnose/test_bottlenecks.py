@@ -18,7 +18,7 @@ from tests.support.rank_processes import shared_cases
 
 pytestmark = pytest.mark.slow
 long = pytest.mark.skipif(not LONG, reason="minutes: make drill")
-QUICK = ("slow disk", "slow optimiser", "logging each update")
+QUICK = ("slow disk", "logging each update")
 SECONDS = 8.0
 MISNAMED = 1 / 20
 """Share of the bottlenecks that may be called something else."""

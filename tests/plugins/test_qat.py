@@ -107,7 +107,7 @@ def teacher() -> nn.Module:
         return Net()
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES)
+@pytest.mark.parametrize(("kind", "name"), CASES if LONG else CASES[::2])
 @pytest.mark.slow
 def test_what_is_shipped_is_the_integers_of_the_training(kind: str, name: str, tmp_path: Path) -> None:
     steps = {"epochs": 8} if "accumulate" in name or "guard" in name else {}

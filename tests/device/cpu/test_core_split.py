@@ -17,6 +17,7 @@ from accel.plugins.backend import Backend
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
+from tests.support.drill_length import LONG
 from tests.support.sample_datasets import unfinished_readers
 
 
@@ -85,7 +86,7 @@ class Slow(TensorDataset):
     """Not indexed at once."""
 
 
-@pytest.mark.parametrize("loader", [Threads, Workers])
+@pytest.mark.parametrize("loader", [Workers, *[Threads] * LONG])
 @pytest.mark.slow
 def test_the_run_is_the_same_and_goes_on_with_its_numbers(
     loader: type[Loader], threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
