@@ -164,7 +164,7 @@ METHODS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("part", "method"), METHODS)
+@pytest.mark.parametrize(("part", "method"), METHODS if LONG else METHODS[::3])
 @pytest.mark.slow
 def test_a_plugin_that_fails_is_named_with_its_method(
     part: str, method: str, mine: Path, capsys: pytest.CaptureFixture[str]

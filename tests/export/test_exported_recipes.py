@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from accel.export.export_outcome import ExportOutcome
+from tests.support.drill_length import LONG
 from tests.support.exported_runs import make_exporter, skip_missing, train_pictures
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ExportOu
     return exported
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES if LONG else ["cut", "branches", "averaged", "eight_bits"])
 def test_the_export_of_every_recipe_computes_what_was_trained(recipe: str, export: Callable[[str], ExportOutcome]) -> None:
     if recipe == "eight_bits":
         pytest.importorskip("torchao", reason="needs the extra qat")

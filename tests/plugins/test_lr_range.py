@@ -28,6 +28,7 @@ from accel.testing import fit_toy
 from accel.testing.check_plugin import unmet_need
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
+from tests.support.drill_length import LONG
 from tests.support.own_loaders import own_loader
 from tests.support.range_tests import train
 
@@ -78,7 +79,7 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", LOADERS if LONG else list(LOADERS)[::3])
 @pytest.mark.slow
 def test_the_users_own_loader_begins_where_it_would_have(loader: str) -> None:
     size = 4 if loader in ("draws", "stream") else None

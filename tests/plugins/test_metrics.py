@@ -14,6 +14,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.metrics import Metrics, position
 from accel.plugins.onecycle import OneCycle
 from accel.testing import fit_toy
+from tests.support.drill_length import LONG
 
 FP16 = {"dtype": "float16", "force": True}
 
@@ -47,7 +48,7 @@ def test_a_line_for_each_update_and_each_evaluation(every: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("every", [1, pytest.param(4, marks=pytest.mark.draws), 64])
-@pytest.mark.parametrize("stop", [3, 5, 7, 11])
+@pytest.mark.parametrize("stop", [3, 5, 7, 11] if LONG else [5, 7])
 @pytest.mark.slow
 def test_the_file_of_a_resumed_run_is_that_of_an_uninterrupted_one(every: int, stop: int, tmp_path: Path) -> None:
     plugins = [OneCycle(max_lr=0.1), AMP(**FP16)]
