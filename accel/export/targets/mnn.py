@@ -56,7 +56,7 @@ class Mnn(FromOnnx):
 
         def run(inputs: Sequence[NDArray[Any]]) -> Arrays:
             outputs = module.forward([MNN.expr.const(array, array.shape) for array in inputs])
-            return [np.array(one.read()) for one in outputs]
+            return [array_of(one) for one in outputs]
 
         return run
 
@@ -69,5 +69,14 @@ class Mnn(FromOnnx):
             with suppress(SystemError, RuntimeError):
                 module = MNN.nn.load_module_from_file(str(folder / self.file), [], [name], runtime_manager=runtime)
                 (value,) = module.forward([MNN.expr.const(array, array.shape) for array in inputs])
-                values[name] = np.array(value.read())
+                values[name] = array_of(value)
         return values
+
+
+def array_of(value: Any) -> NDArray[Any]:
+    """Return a value of the engine as the model's array. Convolutions leave theirs in blocks of four channels (NC4HW4)."""
+    import MNN
+
+    if value.data_format == MNN.expr.NC4HW4:
+        value = MNN.expr.convert(value, MNN.expr.NCHW)
+    return np.array(value.read())
