@@ -103,7 +103,9 @@ def __getattr__(name: str) -> Any:
     if name in PUBLIC_MODULES or name in CALLABLE_PACKAGES:
         return import_module(f"accel.{name}")
     if name in LAZY_MODULES:
-        return getattr(import_module(LAZY_MODULES[name]), name)
+        from accel.system.calls.untouched_import import import_untouched
+
+        return getattr(import_untouched(LAZY_MODULES[name]), name)
     raise AttributeError(f"module 'accel' has no attribute {name!r}")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from inspect import signature
 from types import ModuleType
 from typing import Any
 
 from accel.system.calls.call_arguments import check_arguments
+from accel.system.calls.untouched_import import import_untouched
 
 __all__ = ["make_callable"]
 
@@ -27,7 +27,7 @@ def make_callable(package: str, home: str, name: str) -> None:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Call the function. Raise ConfigError for arguments that it does not take."""
-            function = getattr(import_module(home), name)
+            function = getattr(import_untouched(home), name)
             check_arguments(package.rpartition(".")[2], signature(function), args, kwargs)
             return function(*args, **kwargs)
 
