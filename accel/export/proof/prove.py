@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ class ProofSettings:
     """Seconds in which an engine must have built, loaded or run the files."""
 
     def __post_init__(self) -> None:
+        if self.python is not None and shutil.which(self.python) is None:
+            reason = "it may not be executed" if Path(self.python).is_file() else "there is no such program"
+            raise ConfigError(f"python={self.python}: it cannot be started ({reason}); name an interpreter of Python")
         counts = self.threads if isinstance(self.threads, list) else [self.threads]
         if not counts or not all(type(count) is int and count > 0 for count in counts):
             raise ConfigError(f"threads must be a whole number above 0, or several such as [1, 2], not {self.threads}")

@@ -81,10 +81,16 @@ def onnx_graph(model: nn.Module, example: Example, opset: int) -> ExportedProgra
 
 def _onnx_program(model: nn.Module, example: Example, opset: int) -> Any:
     """Return a model as `torch.onnx.ONNXProgram`."""
+    import onnx
     import torch
 
     from accel.export.traced import exported_program
 
+    if opset > (newest := onnx.defs.onnx_opset_version()):
+        raise ConfigError(
+            f"opset={opset}: torch cannot write this model in these operators: onnx {onnx.__version__} knows those up to {newest}; "
+            "name one of them, or leave it out"
+        )
     return torch.onnx.export(
         exported_program(model, example), (), dynamo=True, opset_version=opset, verbose=False, external_data=False,
         input_names=[info.name for info in example.input_infos], output_names=[info.name for info in example.output_infos],

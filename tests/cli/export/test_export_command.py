@@ -190,9 +190,13 @@ def test_the_consumer_needs_neither_accel_nor_torch(run: Path, tmp_path: Path) -
 def test_what_was_mistyped_is_a_sentence(run: Path, refused: Any, tmp_path: Path) -> None:
     assert refused(run, "target=onx").startswith("target=onx: there is no such target; did you mean 'onnx'?")
     assert refused(run, "targt=pt2") == "targt=pt2: targt is no setting of export; did you mean 'target'?"
+    nowhere = "python=nowhere/python: it cannot be started (there is no such program); name an interpreter of Python"
+    assert refused(run, "target=all", "python=nowhere/python") == nowhere
+    assert "it cannot be started (it may not be executed)" in refused(run, f"python={run / 'summary.json'}")
     skip_missing("onnx")
     for opset in (7, 99):
         assert refused(run, f"opset={opset}", "seconds=0").startswith(f"opset={opset}: torch cannot write this model in these")
+    assert "knows those up to " in refused(run, "opset=99", "seconds=0")
     heeded = "heeds it; leave it out"
     assert refused(run, "target=[pt2,ncnn]", "opset=18").startswith("opset=18 has no effect: only target=onnx or ort or ")
     assert refused(run, "target=pt2", "fusion=false") == f"fusion=false has no effect: only target=tvm {heeded}"
