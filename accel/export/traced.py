@@ -12,12 +12,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Node
+from torch.jit._trace import TracerWarning
 
 from accel.errors import ConfigError
 from accel.export.example import Example
 from accel.export.runtime.failure_reason import reason_of
 
 __all__ = ["exported_program", "quiet_build", "traced_module"]
+
+READS = (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default)
+"""Operators that take a number out of a tensor."""
 
 
 def exported_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
@@ -30,9 +35,42 @@ def exported_program(model: nn.Module, example: Example) -> torch.export.Exporte
 
 
 def traced_module(model: nn.Module, example: Example) -> Any:
-    """Return a module of TorchScript: what one call of a model did, operator by operator."""
+    """Return a module of TorchScript: what one call of a model did, operator by operator.
+
+    Raises:
+        ConfigError: if numbers in a tensor decide what the model computes: the trace would have them as they were in that call.
+    """
     trace: Any = torch.jit.trace
-    return trace(model, example.inputs, check_trace=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        script = trace(model, example.inputs, check_trace=False)
+    if any(issubclass(one.category, TracerWarning) for one in caught):  # sizes are read so, too, and do no harm
+        _require_no_numbers(model, example)
+    return script
+
+
+def _require_no_numbers(model: nn.Module, example: Example) -> None:
+    """Raise ConfigError if the graph of a model asks for the numbers in a tensor, or cannot be made since they decide its way."""
+    asked = "the model asks for the numbers in a tensor"
+    try:
+        program = exported_program(model, example)
+    except Exception as error:
+        if "data-dependent" not in (reason := reason_of(error)):
+            return  # torch.export cannot follow it, for another reason that does not concern a trace
+        raise ConfigError(f"{asked}, and a trace has but one way through it: {reason}") from error
+    given = set(program.graph_signature.user_inputs)
+    if any(node.target in READS and given & _origins(node) for node in program.graph.nodes):
+        raise ConfigError(f"{asked}, and a trace keeps them as they were in one call; export it by another target, such as pt2")
+
+
+def _origins(node: Node) -> set[str]:
+    """Return the names of the inputs, weights and constants that a node is computed from."""
+    names, pending = set(), [node]
+    while pending:
+        if (one := pending.pop()).name not in names:
+            names.add(one.name)
+            pending += one.all_input_nodes
+    return names
 
 
 @contextmanager

@@ -189,23 +189,75 @@ def test_a_card_with_another_normalisation_is_refused(exporter: Exporter) -> Non
 
 def test_a_model_that_cannot_be_followed_is_a_sentence_with_its_line(exporter: Exporter) -> None:
     exporter.plain = Branching(exporter.plain)
-    with pytest.raises(ConfigError, match=r"target=pt2: the model cannot be exported: .*line \d+: if out\[0, 0\] > 0"):
+    with pytest.raises(ConfigError, match=r"target=pt2: the model cannot be exported: .*line \d+: if out\[0, 0\] > self.limit"):
         exporter.export("pt2")
     assert list((exporter.run / "export").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["torchscript", "ncnn"])
+def test_a_trace_of_one_way_through_a_model_is_no_export(name: str, exporter: Exporter) -> None:
+    # on these pictures it goes the same way always, so that their outputs tell nothing
+    given_engine(exporter, name)
+    exporter.plain = exporter.reference.model = exporter.model = Branching(exporter.plain, 1e6)
+    with pytest.raises(ConfigError, match=r"a trace has but one way through it: .*line \d+: if out\[0, 0\] > self.limit"):
+        exporter.export(name)
+
+
+def test_a_trace_that_keeps_a_number_is_no_export(exporter: Exporter) -> None:
+    exporter.plain = Scaled(exporter.plain)
+    with pytest.raises(ConfigError, match="a trace keeps them as they were in one call; export it by another target"):
+        exporter.export("torchscript")
+
+
+@pytest.mark.parametrize("kind", ["sizes", "its own weights"])
+def test_a_trace_may_read(kind: str, exporter: Exporter) -> None:
+    exporter.plain = Sized(exporter.plain) if kind == "sizes" else Weighted(exporter.plain)
+    assert exporter.export("torchscript").status == "holds"
+
+
 class Branching(nn.Module):
     """A model whose way depends on the numbers in a tensor."""
+
+    def __init__(self, inner: nn.Module, limit: float = 0.0) -> None:
+        super().__init__()
+        self.inner, self.limit = inner, limit
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        out = self.inner(pictures)
+        if out[0, 0] > self.limit:
+            return out + 1
+        return out
+
+
+class Scaled(nn.Module):
+    """A model that takes a number out of a tensor."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, pictures: torch.Tensor) -> Any:
-        out = self.inner(pictures)
-        if out[0, 0] > 0:
-            return out
-        return out + 1
+        return self.inner(pictures) * pictures.mean().item()
+
+
+class Weighted(Scaled):
+    """A model that takes a number out of a buffer."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__(inner)
+        self.register_buffer("one", torch.tensor([1.0, 2.0]))
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        return self.inner(pictures) * self.one[0].item()
+
+
+class Sized(Scaled):
+    """A model that looks at the sizes of what it is given."""
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        if pictures.shape[1] != 3 or pictures.shape[2] < 2:
+            raise ValueError("no pictures")
+        return self.inner(pictures)
 
 
 def test_the_reference_is_the_averaged_model(pictures_run: Path) -> None:
