@@ -32,7 +32,10 @@ def replacing_folder(path: Path, mark: str, place: str = "") -> Iterator[Path]:
         ConfigError: if another process replaces it at this time, or something else is there.
         OSError: if the disk does not take it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{path.parent} is no folder, and would be lost; move it away") from None
     with _alone(path.parent):
         new, old = (path.with_name(f".{path.name}.{word}") for word in ("new", "old"))
         if old.is_dir() and not path.exists():  # of a process that was killed between the two moves

@@ -105,4 +105,7 @@ def test_what_is_somebody_elses_stays(tmp_path: Path) -> None:
     for name, reason in {"file": "is no folder", "link": "is no folder", "folder": "has files and no file"}.items():
         with pytest.raises(ConfigError, match=f"{name} {reason}.*, and would be lost; move it away"):
             write(tmp_path / name, "two")
+    for inside in ("file/in it", "file/in/it"):
+        with pytest.raises(ConfigError, match="is no folder, and would be lost; move it away"):
+            write(tmp_path / inside, "two")
     assert content(tmp_path) == before
