@@ -57,6 +57,8 @@ class Trials:
         self.opened, self.fixed, self.base, self.folder = opened, fixed, base, folder
         self.flags, self.signals, self.beside = flags, signals, beside
         self.jobs: list[Job] = []
+        self.running = False
+        """Whether trials are run just now, or have raised: else what is raised is the sweeper's."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run trials; return the value of the metric of each, or its error.
@@ -64,6 +66,13 @@ class Trials:
         Raises:
             KeyboardInterrupt: if one was stopped.
         """
+        self.running = True
+        returned = self.run_all(job_overrides, initial_job_idx)
+        self.running = False
+        return returned
+
+    def run_all(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run trials, one after the other or at the same time."""
         jobs = [self.job([*self.fixed, *words], number) for number, words in enumerate(job_overrides, initial_job_idx)]
         if self.beside is None:
             return [self.run(job, number) for number, job in enumerate(jobs, initial_job_idx)]
@@ -157,12 +166,24 @@ def sweep(
 
 
 def _ask(opened: Session, composed: Any, trials: Trials, ranges: Sequence[str]) -> None:
-    """Let the sweeper propose trials until it has had all of them."""
+    """Let the sweeper propose trials until it has had all of them, or too many have failed. What it refuses is a ConfigError."""
+    for name in ("n_trials", "n_jobs"):
+        if (number := composed.hydra.sweeper[name]) < 1:
+            raise ConfigError(f"hydra.sweeper.{name} must be a whole number from 1, not {number}")
 
     def refuse(config: Any) -> NoReturn:
         raise AssertionError("the trials are run by their launcher")
 
     context = HydraContext(config_loader=opened.loader, callbacks=None)  # type: ignore[arg-type]
-    sweeper: Any = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=refuse, config=composed)
-    sweeper.sweeper.launcher = trials
-    sweeper.sweep(list(ranges))
+    try:
+        sweeper: Any = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=refuse, config=composed)
+        sweeper.sweeper.launcher = trials
+        sweeper.sweep(list(ranges))
+    except Exception as error:
+        if trials.running:
+            raise
+        if any(job.code for job in trials.jobs):  # they have said why
+            say("\nthe sweep ends: a trial failed; hydra.sweeper.max_failure_rate=0.5 lets half of them fail", file=sys.stderr)
+            return
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"Optuna refuses the sweep: {reason}; change the ranges, or what hydra.sweeper says") from error

@@ -62,6 +62,10 @@ CASES = [
     (["-m", "hydra/sweeper=optunna", *RUN, RATE], "no sweeper is called 'optunna'; did you mean 'optuna'?"),
     ([*OPTUNA, "hydra.sweeper.n_trails=3", *RUN, RATE], "n_trails"),
     ([*OPTUNA, *RUN, RATE, "epocs=3"], "did you mean 'epochs'?"),
+    ([*OPTUNA, *RUN, RATE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be a whole number from 1, not 0"),
+    ([*OPTUNA, *RUN, RATE, "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs must be a whole number from 1, not 0"),
+    ([*OPTUNA, *RUN, "plugins.onecycle.max_lr=interval(1,0.1)"], "Optuna refuses the sweep: The `low` value must be smaller"),
+    ([*OPTUNA, *RUN, RATE, "hydra.sweeper.storage=sqlite:////none/here.db"], "unable to open database file"),
 ]
 
 
@@ -72,6 +76,20 @@ def test_what_cannot_work_is_refused_in_one_sentence(words: list[str], sentence:
     error = capsys.readouterr().err
     assert sentence in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_trial_that_fails_ends_the_sweep_with_its_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    monkeypatch.chdir(tmp_path)
+    assert main([*OPTUNA, "hydra.sweeper.n_trials=1", *RUN, RATE, "checkpoint.best=acuracy", "out=sweep"]) == 2
+    written = capsys.readouterr()
+    assert written.err.count("the evaluation gives loss, accuracy; did you mean 'accuracy'?") == 1
+    assert "Traceback" not in written.err
+    assert "hydra.sweeper.max_failure_rate=0.5" in written.err
+    assert "no trial has a value of acuracy" in written.out
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
