@@ -364,3 +364,12 @@ def test_the_tokeniser_is_trained_the_same_way_each_time(make: Make, texts: Path
     held_out = make("causal").texts["val"].texts
     assert one.decode(one.encode(held_out[0]).tolist()) == held_out[0]
     assert [int(one.prefix[0]), int(one.suffix[0])] == [0, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "dynamic"), [("causal", "length"), ("seq2seq", "batch")])
+def test_an_export_has_no_cache_of_keys(make: Make, tmp_path: Path, kind: str, dynamic: str) -> None:
+    task = make(kind, out=str(tmp_path / "run"), updates=1, batch_size=16)
+    task.fit()
+    assert accel.export(task, "pt2", dynamic=dynamic, seconds=0)["pt2"].status == "holds"
+    assert task.configuration.use_cache, "the configuration stays as it is"

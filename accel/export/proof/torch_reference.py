@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from accel.errors import ConfigError
 from accel.export.example import ModelCall
 from accel.export.proof.plain_request import plain_request
 
-__all__ = ["CallRecord", "TorchReference"]
+__all__ = ["CallRecord", "TorchReference", "without_caches"]
 
 
 class CallRecord(nn.Module):
@@ -38,6 +39,18 @@ class CallRecord(nn.Module):
         if self.first is None:
             self.first = ModelCall(*tree_map(_copy, (args, kwargs, output)))
         return output
+
+
+def without_caches(model: nn.Module) -> nn.Module:
+    """Return a model of transformers that keeps no cache of keys, which no file has a place for. Its configurations are copied."""
+    plain: dict[int, tuple[Any, Any]] = {}
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if getattr(config, "use_cache", None) is True:
+            _, copied = plain.setdefault(id(config), (config, copy(config)))
+            copied.use_cache = False
+            module.config = copied
+    return model
 
 
 def _copy(value: Any) -> Any:
@@ -74,4 +87,4 @@ class TorchReference:
 
     def evaluate(self, stand_in: Callable[[nn.Module], nn.Module]) -> Evaluation:
         """Return the metrics on the held-out data, computed by what takes the place of the model with its weights."""
-        return evaluate_saved(self.request, self.source, self.record, stand_in)
+        return evaluate_saved(self.request, self.source, self.record, lambda model: stand_in(without_caches(model)))

@@ -54,8 +54,22 @@ class ExportedModel(nn.Module):
         if arguments != self.card.arguments:
             raise ConfigError(f"{GIVEN} other arguments in this call than in the one that was exported; give it the same in each")
         self.given = [one.tensor for one in placed]
+        self.check_sizes()
         outputs = self.arrays(self.feed(self.given))
         return join_tensors(self.card.structure, [torch.from_numpy(one) for one in outputs])
+
+    def check_sizes(self) -> None:
+        """Raise ConfigError for an input of another size than the file takes. Pictures are checked where they are restored."""
+        if self.own is not None:
+            return
+        for one, info in zip(self.given, self.card.inputs, strict=True):
+            for place, (size, own) in enumerate(zip(one.shape[1:], info.shape[1:], strict=False), start=1):
+                if isinstance(own, int) and own != size:
+                    shapes = " and ".join(" x ".join(map(str, shape)) for shape in (info.shape[1:], one.shape[1:]))
+                    fix = "export with dynamic=length, or " if place == 1 and "length" not in info.shape else ""
+                    raise ConfigError(
+                        f"{self.card.file} takes samples of one size, and {info.name} has had {shapes}; {fix}give it samples of one"
+                    )
 
     def feed(self, inputs: Sequence[Tensor]) -> Arrays:
         """Return what the file is given for inputs of the model."""

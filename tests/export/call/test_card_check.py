@@ -73,6 +73,13 @@ def test_each_value_is_exchanged_for_others(card: dict[str, Any], tmp_path: Path
     assert refused > 10 * accepted / 4
 
 
+def test_samples_of_another_size_than_the_file_takes_are_refused(card: dict[str, Any], tmp_path: Path) -> None:
+    """Before the engine sees them, whose words name neither size."""
+    exported = ExportedModel(Card.read(tmp_path), Zeros(), None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"takes samples of one size, and x has had 2 and 4; export with dynamic=length, or give"):
+        exported(torch.zeros(3, 4))
+
+
 def test_bytes_are_exchanged_at_random(card: dict[str, Any], tmp_path: Path) -> None:
     draw, text = random.Random(0), json.dumps(card).encode()
     for _ in range(times(500, 20000)):
