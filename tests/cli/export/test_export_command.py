@@ -19,6 +19,7 @@ from accel.cli.exit_codes import exit_code
 from accel.engine.loading.load import load_task
 from accel.export.all_targets import TARGETS, target_class
 from accel.export.consumer import PROGRAM
+from accel.report.plots.export_plot import export_panels
 from accel.tasks.normalise import normalise
 from tests.support.exported_runs import keep_operators, skip_missing, time_briefly, train_pictures
 
@@ -279,7 +280,9 @@ def test_an_export_of_8_bits_has_a_folder_of_its_own_and_tells_of_its_layers(
     assert any(line.startswith("layer ") and "error alone" in line for line in lines)
     assert any("layers in 8 bits, ranges by minmax of 8 training samples" in line for line in lines)
     assert lines[-1] == f"{run / 'export/onnx-static'}"
-    (outcome,) = [one for one in json.loads((run / "export.json").read_text())["outcomes"] if one["variant"] == "static"]
+    outcomes = json.loads((run / "export.json").read_text())["outcomes"]
+    assert export_panels(outcomes)[-1].targets.count("onnx-static") == 1, "the picture has it by its own name"
+    (outcome,) = [one for one in outcomes if one["variant"] == "static"]
     assert outcome["quantisation"]["samples"] == 8
     assert outcome["proof"]["drop"]["metric"] == "accuracy"
     assert command("evaluate", run / "export/onnx-static") == 0
