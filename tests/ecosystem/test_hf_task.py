@@ -315,6 +315,7 @@ def test_a_run_is_loaded_without_its_text(make: Make, texts: Path, tmp_path: Pat
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a name of the Hub": ("causal", {"model": "some-body/gpt"}, "hf download some-body/gpt --local-dir gpt, and name task.model"),
+    "no folder": ("causal", {"model": "./gpt"}, "task.model=./gpt is no folder, no config.json and no type of model"),
     "an old name of the Hub": ("masked", {"model": "bert-base-uncased"}, "fetch it once by hf download bert-base-uncased"),
     "a mistyped type": ("masked", {"model": "robreta"}, "no config.json and no type of model; did you mean 'roberta'"),
     "a type of another kind": ("seq2seq", {"model": "bert"}, "transformers has no bert for task.kind=seq2seq"),
@@ -327,6 +328,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a convolution": ("masked", {"model": "convbert", "packed": True}, "task.packed: ConvBertForMaskedLM takes no mask that keeps"),
     "a folder without a tokeniser": ("causal", {"tokenizer": "."}, "there is no tokenizer.json in that folder"),
     "no tokeniser": ("causal", {"tokenizer": "none.json"}, "task.tokenizer=none.json: there is no such file"),
+    "other classes": ("classification", {"overrides": {"num_labels": 1}}, "the model has 1 classes, and the text 2; leave"),
+    "another loss": ("classification", {"overrides": {"problem_type": "regression"}}, "problem_type=regression of the model"),
     "a small vocabulary": ("causal", {"vocabulary": 100}, "task.vocabulary must be a whole number from 260, not 100"),
     "a short context": ("causal", {"context": 4}, "task.context must be a whole number from 8"),
     "another kind": ("casual", {}, "task.kind must be causal or masked or classification or seq2seq, not 'casual'"),

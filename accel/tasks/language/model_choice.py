@@ -75,6 +75,8 @@ class ModelChoice:
         fresh = {} if self.is_local else self._fresh_values(tokenizer, context)
         config = pretrained.read_config("task.model", self.source, self.kind, fresh, own, self.overrides)
         self._check(config, tokenizer, context)
+        if classes:
+            self._check_classes(config, len(classes))
         return config
 
     def _fresh_values(self, tokenizer: TextTokenizer, context: int) -> dict[str, Any]:
@@ -103,6 +105,16 @@ class ModelChoice:
             )
         if isinstance(most, int) and 0 < most < context:
             raise ConfigError(f"task.context={context} is more than the {most} tokens that {self.source} takes at once; take less")
+
+    def _check_classes(self, config: Any, count: int) -> None:
+        """Raise ConfigError for overrides by which the model tells other classes apart than the text has, or has another loss."""
+        if config.num_labels != count:
+            raise ConfigError(f"task.overrides: the model has {config.num_labels} classes, and the text {count}; leave that out")
+        if config.problem_type not in (None, "single_label_classification"):
+            raise ConfigError(
+                f"problem_type={config.problem_type} of the model wants other labels than a class of each text; write "
+                "'task.overrides={problem_type: null}'"
+            )
 
     def make(self, config: Any, fresh: bool = False) -> nn.Module:
         """Return the model of a configuration, with the weights of its folder unless `fresh`."""

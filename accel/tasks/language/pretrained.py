@@ -36,7 +36,7 @@ AUTO_CLASSES = {
 }  # fmt: skip
 """Classes of transformers that make the model of a kind."""
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w.]+(-[\w.]+)+")
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+|[\w.]+(-[\w.]+)+")
 
 
 def transformers() -> Any:
