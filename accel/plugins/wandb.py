@@ -126,6 +126,7 @@ class WandB(DeliveredTracker):
         process = getattr(service, "_process", None)  # wandb has no public way to end it, and Python would wait for it at its exit
         if process is not None:
             process.kill()
+            process.wait()
             with suppress(Exception, SystemExit):  # it tells the process to end, which is gone, and takes its exit code for its own
                 self.wandb.teardown()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from accel.cli.arguments import Usage
-from accel.cli.new.project_files import project_files
+from accel.cli.new.project_files import FILES, project_files
 from accel.errors import ConfigError
 from accel.report.terminal import say
 from accel.system import atomic_files, disk_errors
@@ -49,6 +49,8 @@ def make_project(folder: Path) -> None:
     name = folder.name
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise ConfigError(f"{name!r} cannot be the name of a module: write it in small letters, digits and _, such as my_task")
+    if taken := [path for path in FILES if Path(path).parts[0] in (name, f"{name}.py")]:
+        raise ConfigError(f"a project has {taken[0]}, which a task of the name {name!r} would hide: choose another name")
     if name in sys.stdlib_module_names or (find_spec(name) is not None and not folder.exists()):
         raise ConfigError(f"a module is called {name!r} already, and the task would hide it: choose another name")
     if folder.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-__all__ = ["class_name", "project_files"]
+__all__ = ["FILES", "class_name", "project_files"]
 
 TASK = '''"""The task $name: model, data, loss and metrics. Put your own in their place."""
 
@@ -134,6 +134,7 @@ FILES = {
     "README.md": README,
     ".gitignore": "outputs/\n",
 }
+"""The content of each file, by its path, both with places for the name."""
 
 
 def class_name(name: str) -> str:

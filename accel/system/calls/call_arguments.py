@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Any, ParamSpec, TypeVar
 
-from accel.errors import ConfigError, listed, nearest
+from accel.errors import ConfigError, describe, listed, nearest
 
 __all__ = [
     "SHOWN",
@@ -73,12 +73,16 @@ def check_arguments(
         more: further names that may have been meant, which somebody else takes.
 
     Raises:
-        ConfigError: for a name that is none, too many arguments by place, one given twice, and one that is missing.
+        ConfigError: for a name that is none, too many arguments by place, one given twice, one that is missing, and one that is no
+            function where a function belongs.
     """
     try:
-        known.bind(*args, **kwargs)
+        bound = known.bind(*args, **kwargs).arguments
     except TypeError:
         raise ConfigError(_sentence(name, known, args, kwargs, more)) from None
+    for one, value in bound.items():
+        if str(known.parameters[one].annotation).startswith("Callable[") and value is not None and not callable(value):
+            raise ConfigError(f"{one} of {name} is {describe(value)}; give a function")
 
 
 def _named(known: Signature) -> dict[str, Parameter]:

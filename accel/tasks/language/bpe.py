@@ -7,17 +7,21 @@ Learners, 2019.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from accel.errors import ConfigError
 
-__all__ = ["LEAST", "SPECIAL", "train_bpe"]
+__all__ = ["LEAST", "SPECIAL", "cut_words", "train_bpe"]
 
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "mask_token": "<mask>"}
 """Tokens that are no text, by what they are for; a text stands between the first and the third."""
 LEAST = 256 + len(SPECIAL)
 """The smallest vocabulary: every byte, and these."""
+LONGEST = 1000
+"""Characters of a word. One that is longer (base64, a script without spaces) is cut: merging its pairs takes the square of them."""
+LONG_WORD = re.compile(rf"\S{{{LONGEST}}}(?=\S)|\s{{{LONGEST}}}(?=\s)")
 
 
 def train_bpe(texts: Iterable[str], size: int) -> Any:
@@ -41,7 +45,7 @@ def train_bpe(texts: Iterable[str], size: int) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
-        texts,
+        (piece for text in texts for piece in cut_words(text)),
         trainers.BpeTrainer(
             vocab_size=size,
             special_tokens=list(SPECIAL.values()),
@@ -56,3 +60,16 @@ def train_bpe(texts: Iterable[str], size: int) -> Any:
         special_tokens=[(name, tokenizer.token_to_id(name)) for name in (first, last)],
     )
     return tokenizer
+
+
+def cut_words(text: str) -> Iterator[str]:
+    """Yield a text in pieces, so that no word of one is longer than `LONGEST`; together they are the text.
+
+    >>> [len(piece) for piece in cut_words("a word " + 2500 * "z")]
+    [1007, 1000, 500]
+    """
+    start = 0
+    for match in LONG_WORD.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+    yield text[start:]

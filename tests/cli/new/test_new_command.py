@@ -47,6 +47,7 @@ def test_what_it_makes_is_whole_python(tmp_path: Path) -> None:
     [
         ("My-Task", "cannot be the name of a module"), ("class", "cannot be the name of a module"),
         ("json", "a module is called 'json'"),
+        ("conftest", "a project has conftest.py"), ("tests", "a project has tests/"), ("conf", "a project has conf/"),
         ("torch", "a module is called 'torch'"), ("there", "there is there already"), ("no/folder/x", "cannot be made"),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -49,10 +50,14 @@ def test_a_file_of_hparams_search_says_what_to_search(tmp_path: Path, monkeypatc
     (tmp_path / "conf/hparams_search").mkdir(parents=True)
     (tmp_path / "conf/hparams_search/rate.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  sweeper:\n    n_trials: 2\n"
+        "    storage: sqlite:///study.db\n    study_name: rates\n"
         "    params:\n      plugins.onecycle.max_lr: interval(0.001, 0.1)\n      seed: choice(0, 1)\n"
     )
     assert main(["-m", "--config-dir", "conf", "hparams_search=rate", *RUN, "out=sweep"]) == 0
-    assert len(values(tmp_path / "sweep")) == 2
+    actual = values(tmp_path / "sweep")
+    study = importlib.import_module("optuna").load_study("rates", "sqlite:///study.db")
+    assert [trial.value for trial in study.trials] == pytest.approx(actual), "it is kept, to be gone on with"
+    assert len(actual) == 2
 
 
 CASES = [
@@ -65,7 +70,7 @@ CASES = [
     ([*OPTUNA, *RUN, RATE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be a whole number from 1, not 0"),
     ([*OPTUNA, *RUN, RATE, "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs must be a whole number from 1, not 0"),
     ([*OPTUNA, *RUN, "plugins.onecycle.max_lr=interval(1,0.1)"], "Optuna refuses the sweep: The `low` value must be smaller"),
-    ([*OPTUNA, *RUN, RATE, "hydra.sweeper.storage=sqlite:////none/here.db"], "unable to open database file"),
+    ([*OPTUNA, *RUN, RATE, "hydra.sweeper.storage=sqlite:////proc/none/here.db"], "unable to open database file"),
 ]
 
 

@@ -89,6 +89,10 @@ GIVEN: dict[str, Callable[[], Any]] = {
     ),
     "Unmade.__init__ must call super().__init__(**run)": lambda: accel.doctor(Unmade()),
     "model must be a torch.nn.Module, not Digits": lambda: accel.advise(Digits(), 1),  # type: ignore[arg-type]
+    **{
+        f"{name} of Trainer is a int; give a function": (lambda name=name: accel.Trainer(nn.Linear(1, 1), [], **{name: 3}))
+        for name in ("loss", "metrics", "collate", "collate_fn", "count_samples")
+    },
     "a report takes run directories, not a Digits; name the folder, such as result.out": lambda: accel.report(Digits()),
 }
 
