@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["NAMES", "PREFIXES", "is_on", "speed_variables"]
+__all__ = ["NAMES", "PREFIXES", "TORCHS_OWN", "is_on", "speed_variables"]
 
 PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "OPENBLAS_", "MALLOC_", "NCCL_", "GLOO_", "TORCHINDUCTOR_")
 NAMES = (
@@ -15,10 +15,14 @@ NAMES = (
     "TOKENIZERS_PARALLELISM", "TORCH_COMPILE_DISABLE",
 )  # fmt: skip
 
+TORCHS_OWN = ("TORCHINDUCTOR_CACHE_DIR",)
+"""Names of variables that torch sets itself when its compiler is imported, and that change no speed."""
+
 
 def speed_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that are set and change speed, by name, sorted."""
-    return {name: environ[name] for name in sorted(environ) if name in NAMES or name.startswith(PREFIXES)}
+    names = (name for name in sorted(environ) if name not in TORCHS_OWN)
+    return {name: environ[name] for name in names if name in NAMES or name.startswith(PREFIXES)}
 
 
 def is_on(variables: Mapping[str, str], name: str) -> bool:

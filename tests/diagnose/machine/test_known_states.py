@@ -155,6 +155,11 @@ def test_variables_that_change_speed_are_listed_and_no_others() -> None:
     }  # fmt: skip
 
 
+def test_a_variable_that_torch_sets_by_itself_is_not_told_as_one_of_the_users() -> None:
+    own = {"TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_user", "TORCHINDUCTOR_MAX_AUTOTUNE": "1"}
+    assert speed_variables(own) == {"TORCHINDUCTOR_MAX_AUTOTUNE": "1"}
+
+
 class Store:
     def __init__(self, files: list[str]) -> None:
         self.files = files
