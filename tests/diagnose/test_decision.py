@@ -239,6 +239,11 @@ def test_the_line_that_takes_most_of_the_largest_part_is_named_and_no_other() ->
     assert ".py:1" not in decide(case, split_time(case)).sentence, "a model that computes does so in its forward pass"
 
 
+def test_a_single_number_that_is_read_on_the_host_is_one() -> None:
+    of = figures(outside=0.8, fit=BatchFit(0.001, 0.093 / 64, (32, 64), (0.047, 0.094)), host_reads={"net.py:7 x.item()": 1.0})
+    assert "a number is read on the host in an update, in net.py:7 x.item()" in decide(of, split_time(of)).sentence
+
+
 def test_a_table_that_has_most_of_the_weights_is_named_where_they_are_many() -> None:
     case = replace(CASES["a slow optimiser"][0], weights=6_400_330, largest=("words.weight", 6_400_000))
     assert "100 % of the 6.4 million weights are words.weight" in decide(case, split_time(case)).sentence

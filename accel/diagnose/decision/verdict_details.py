@@ -98,7 +98,8 @@ def _of_overhead(figures: RunFigures) -> tuple[str, ...]:
     reads = sum(figures.host_reads.values())
     if reads:
         place = max(figures.host_reads, key=lambda line: figures.host_reads[line])
-        clauses.append(f"{reads:,.0f} numbers are read on the host in an update, most in {place}")
+        numbers, most = ("a number is", "") if round(reads) == 1 else (f"{reads:,.0f} numbers are", "most ")
+        clauses.append(f"{numbers} read on the host in an update, {most}in {place}")
     return tuple(clauses)
 
 
