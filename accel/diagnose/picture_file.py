@@ -28,6 +28,8 @@ def picture_file(text: str | None, example: str) -> Path | None:
         raise ConfigError(f"--picture {text}: the picture is an SVG; end its name with .svg")
     if not os.path.isdir(file.parent):
         raise ConfigError(f"--picture {text}: there is no folder {file.parent} to write in; make it, or name another file")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"--picture {text}: no file can be made in {file.parent} (Permission denied); name another file")
     return file
 
 
