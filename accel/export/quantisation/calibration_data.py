@@ -43,7 +43,7 @@ class InputRecord(nn.Module):
             raise EnoughSamples
         inputs = ModelCall(args, kwargs, None).inputs
         count = len(inputs[0])
-        self.keep(tuple(one.detach()[: self.left].clone() if len(one) == count else one.detach().clone() for one in inputs))
+        self.keep(tuple((one.detach()[: self.left] if one.dim() and len(one) == count else one.detach()).clone() for one in inputs))
         self.left -= count
         return self.model(*args, **kwargs)
 
@@ -103,6 +103,6 @@ def graph_batches(
     if size is None:
         return tuple(calls)
     return tuple(
-        tuple(one[start : start + size] if len(one) == len(call[0]) else one for one in call)
+        tuple(one[start : start + size] if one.dim() and len(one) == len(call[0]) else one for one in call)
         for call in calls for start in range(0, len(call[0]) - size + 1, size)
     )  # fmt: skip
