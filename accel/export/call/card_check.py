@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from accel.export.call.structured_values import join_tensors
 from accel.export.pixel_normalisation import PixelNormalisation
+from accel.export.quantisation.variant import Variant
 
 if TYPE_CHECKING:
     from accel.export.tensor_info import TensorInfo
@@ -43,6 +44,8 @@ def _facts(card: Any) -> Iterator[bool]:
     yield card.preprocessing == "caller" or (card.preprocessing == "graph" and card.normalisation is not None)
     yield isinstance(card.classes, list) and all(isinstance(name, str) for name in card.classes)
     yield isinstance(card.versions, dict) and all(isinstance(one, str) for one in card.versions.values())
+    yield isinstance(card.variant, str) and card.variant in get_args(Variant)
+    yield isinstance(card.quantisation, dict) and (not card.quantisation or _is_quantisation(card.quantisation))
     yield isinstance(card.proof, dict)
 
 
@@ -50,6 +53,15 @@ def _is_info(info: TensorInfo) -> bool:
     """Return whether an input or output has a name, sizes, and a type that numpy knows or torch alone has."""
     sizes = all(isinstance(size, str) or _is_whole(size) for size in info.shape)
     return isinstance(info.name, str) and bool(info.name) and sizes and _is_type(info.type)
+
+
+def _is_quantisation(facts: dict[str, Any]) -> bool:
+    """Return whether facts on layers of integers are those that an export writes."""
+    layers, errors = facts["layers"], facts["sensitivity"]
+    names = isinstance(facts["floats"], list) and all(isinstance(name, str) for name in [*facts["floats"], *(layers or [])])
+    counted = _is_whole(facts["samples"]) if facts["calibrate"] not in (None, "trained") else facts["samples"] is None
+    measured = isinstance(errors, dict) and all(isinstance(error, int | float) for error in errors.values())
+    return names and counted and measured and isinstance(layers, list | None) and isinstance(facts["calibrate"], str | None)
 
 
 def _is_type(name: Any) -> bool:

@@ -15,8 +15,11 @@ import torch
 
 from accel.errors import ConfigError
 from accel.export.card import Card
+from accel.export.run.sensitivity_table import sensitivity_table
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.tensor_info import TensorInfo
+from accel.report.record.export_cells import export_name
+from accel.report.record.quantisation_lines import quantisation_line
 from tests.support.drill_length import times
 
 VALUES: list[Any] = [
@@ -31,7 +34,8 @@ def card(tmp_path: Path) -> dict[str, Any]:
     Card(
         "pt2", "model.pt2", {"model.pt2": {"sha256": "0", "bytes": 1}}, [TensorInfo("x", ("batch", 2), "float32")],
         [TensorInfo("y", ("batch", 2), "float32")], ["tuple", [[0, ["tuple", [[0, ["tensor"]]]]], [1, ["dict", []]]]], ["tensor"],
-        None, None, "caller", ["left", "right"], "last",
+        None, None, "caller", ["left", "right"], "last", "static",
+        {"calibrate": "minmax", "samples": 4, "layers": ["0", "2"], "floats": ["4"], "sensitivity": {"0": 0.1, "4": 0.2}},
     ).write(tmp_path)  # fmt: skip
     content: dict[str, Any] = json.loads((tmp_path / "card.json").read_text())
     return content
@@ -67,6 +71,9 @@ def test_each_value_is_exchanged_for_others(card: dict[str, Any], tmp_path: Path
                 read = Card.read(tmp_path)
                 accepted += 1
                 ExportedModel(read, Zeros(), None)(torch.zeros(3, 2))  # type: ignore[arg-type]
+                quantisation_line(read.quantisation)
+                assert not read.quantisation or sensitivity_table(read.quantisation)
+                assert export_name(read.target, read.variant)
             except ConfigError:
                 refused += 1
     assert accepted > 20
