@@ -21,16 +21,21 @@ import onnxruntime
 
 here = Path(__file__).parent
 card = json.loads((here / "card.json").read_text(encoding="utf-8"))
+if len(sys.argv) != 1 + len(card["inputs"]):
+    sys.exit(f"usage: python consumer.py {' '.join(one['name'] + '.npy' for one in card['inputs'])}")
 session = onnxruntime.InferenceSession(here / card["file"], providers=["CPUExecutionProvider"])
 inputs = [np.load(file) for file in sys.argv[1:]]
 if card["normalisation"] and card["preprocessing"] == "caller":
     mean, std = np.array(card["normalisation"]["mean"]), np.array(card["normalisation"]["std"])
     inputs[0] = ((inputs[0] / 255 - mean) / std).transpose(0, 3, 1, 2)
 fed = {one["name"]: values.astype(one["type"]) for one, values in zip(card["inputs"], inputs, strict=True)}
-for row in session.run(None, fed)[0]:
-    scores = np.exp(row - row.max())
-    best = scores.argmax()
-    print(f"{card['classes'][best]} {scores[best] / scores.sum():.6f}" if card["classes"] else row.tolist())
+count = len(inputs[0])
+for start in range(0, count, card["batch"] or count):  # a file of dynamic=none takes one sample in a call
+    part = slice(start, start + (card["batch"] or count))
+    call = {name: values[part] if values.ndim and len(values) == count else values for name, values in fed.items()}
+    for row in session.run(None, call)[0]:
+        scores = np.exp(row - row.max()) if card["classes"] else None
+        print(row.tolist() if scores is None else f"{card['classes'][scores.argmax()]} {scores.max() / scores.sum():.6f}")
 '''
 
 
