@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from accel.errors import ConfigError
 from accel.export.call.structured_values import PlacedTensor, ValueStructure, join_tensors, split_tensors
 from accel.export.dynamic_sizes import Dynamic
+from accel.export.runtime.failure_reason import reason_of
 from accel.export.tensor_info import TensorInfo
 
 __all__ = ["GIVEN", "RETURNED", "SAMPLES", "Example", "ModelCall", "call_with", "make_example"]
@@ -89,8 +90,15 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
     inputs = tuple(value[rows].contiguous() if value.dim() and len(value) == samples else value for value in inputs)
     sizes = _sizes(inputs, dynamic, batch)
     placed, arguments = call.split
-    with torch.no_grad():
-        outputs, structure = split_tensors(call_with(model, arguments, inputs), RETURNED)
+    try:
+        with torch.no_grad():
+            returned = call_with(model, arguments, inputs)
+    except Exception as error:  # it took the whole batch
+        raise ConfigError(
+            f"the model takes {samples} rows, as the evaluation has it, and not {count}: {reason_of(error)}; an export needs samples "
+            "in the first dimension of what the model is given, and a model that takes any number of them"
+        ) from error
+    outputs, structure = split_tensors(returned, RETURNED)
     if not outputs:
         raise ConfigError(f"{RETURNED} no tensor, so there is nothing to export")
     names = ["output"] if len(outputs) == 1 else [_name(one.path, place) for place, one in enumerate(outputs)]
