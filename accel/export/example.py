@@ -95,17 +95,40 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
             returned = call_with(model, arguments, inputs)
     except Exception as error:  # it took the whole batch
         raise ConfigError(
-            f"the model takes {samples} rows, as the evaluation has it, and not {count}: {reason_of(error)}; an export needs samples "
-            "in the first dimension of what the model is given, and a model that takes any number of them"
+            f"the model takes {samples} rows, as the evaluation has it, and not {count}: {reason_of(error)}; an export needs "
+            "samples in the first dimension of what the model is given, and a model that takes any number of them"
         ) from error
     outputs, structure = split_tensors(returned, RETURNED)
     if not outputs:
         raise ConfigError(f"{RETURNED} no tensor, so there is nothing to export")
     names = ["output"] if len(outputs) == 1 else [_name(one.path, place) for place, one in enumerate(outputs)]
-    return Example(
-        inputs, _infos(_input_names(model, placed), inputs, sizes), _infos(_once(names), [one.tensor for one in outputs], sizes),
-        arguments, structure,
-    )  # fmt: skip
+    given = _infos(_input_names(model, placed), inputs, sizes)
+    made = _infos(_once(names), [one.tensor for one in outputs], sizes)
+    if dynamic == "length":
+        made = _with_fixed(made, _shapes_of_shorter(model, arguments, inputs, given), inputs[0].shape[1])
+    return Example(inputs, given, made, arguments, structure)
+
+
+def _shapes_of_shorter(
+    model: nn.Module, arguments: ValueStructure, inputs: Sequence[Tensor], infos: Sequence[TensorInfo]
+) -> list[torch.Size]:  # fmt: skip
+    """Return the shapes of the outputs for inputs that are shorter by one; none where the model does not take them."""
+    shorter = [one[:, :-1].contiguous() if info.shape[1:2] == ("length",) else one for one, info in zip(inputs, infos, strict=True)]
+    try:
+        with torch.no_grad():
+            return [one.tensor.shape for one in split_tensors(call_with(model, arguments, shorter), RETURNED)[0]]
+    except Exception:  # whoever builds the file says why
+        return []
+
+
+def _with_fixed(infos: Sequence[TensorInfo], shorter: Sequence[torch.Size], length: int) -> tuple[TensorInfo, ...]:
+    """Return the infos of outputs; what is as long as a text by chance, such as its classes, has its size there."""
+    if [len(info.shape) for info in infos] != [len(shape) for shape in shorter]:
+        return tuple(infos)
+    return tuple(
+        info._replace(shape=tuple(size if size == length else one for one, size in zip(info.shape, shape, strict=True)))
+        for info, shape in zip(infos, shorter, strict=True)
+    )
 
 
 def _sizes(inputs: Sequence[Tensor], dynamic: Dynamic, batch: int | None) -> dict[int, tuple[int, str]]:
