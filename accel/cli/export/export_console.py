@@ -59,6 +59,7 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     if "threads" in settings:
         settings["threads"] = typed_threads(settings["threads"])
+    require_settings(settings)
     try:
         with prints_aside(args.json), StopSignals(at_once=True), announced("exporting") as announce:  # nothing stays half written
             request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
@@ -95,14 +96,29 @@ def checked_variant(settings: Mapping[str, Any], check: str | None) -> dict[str,
         return {}
     if typed := [name for name in OF_BUILDS if name in settings]:
         raise ConfigError(f"{typed[0]}={settings[typed[0]]} has no effect: --check {check} is of files that are made; leave it out")
-    from accel.export.card import Card, export_folder
+    from accel.export.card import Card
 
-    folder = export_folder(Path(check).expanduser())
-    return {} if folder is None else dict([setting_of(Card.read(folder).variant).split("=")])
+    return dict([setting_of(Card.read(checked_folder(check)).variant).split("=")])
+
+
+def checked_folder(check: str) -> Path:
+    """Return the folder of the export that is to be checked. Raise ConfigError if there is none."""
+    from accel.export.card import export_folder
+
+    if (folder := export_folder(Path(check).expanduser())) is None:
+        raise ConfigError(f"--check {shlex.quote(check)} is no export: name a folder with a card.json, such as RUN/export/onnx")
+    return folder
 
 
 OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity", "preprocess", "opset", "fusion")
 """Settings of how files are made, of which a check makes none."""
+
+
+def require_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that do not go together, before the torch model is evaluated."""
+    from accel.export.run.given_settings import given_settings
+
+    given_settings({name: value for name, value in settings.items() if name not in ("weights", "evaluates")})
 
 
 def typed_threads(text: str) -> list[int]:
@@ -133,13 +149,7 @@ def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, An
 
 
 def _check(exporter: Exporter, folder: Path, announce: Callable[[str], None]) -> list[ExportOutcome]:
-    from accel.export.card import export_folder
-
-    path = folder.expanduser()
-    where = export_folder(path)
-    if where is None:
-        quoted = shlex.quote(str(folder))
-        raise ConfigError(f"--check {quoted} is no export: name a folder with a card.json, such as RUN/export/onnx")
+    where = checked_folder(str(folder))
     announce(f"{where}, checked")
     return [exporter.check(where)]
 
