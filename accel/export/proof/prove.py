@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.errors import ConfigError
-from accel.export.card import Card, changed_files
+from accel.export.card import CARD, Card, changed_files
 from accel.export.example import SAMPLES
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.compared_model import ComparedModel
@@ -105,7 +105,7 @@ def prove(
             with RuntimeProcess(card.target, folder, threads, settings.python, card.variant, settings.time_limit) as process:
                 latency += _latency(timed, ExportedModel(card, process, normalisation), reference.call.inputs, settings, threads)
     except RuntimeFailed as error:
-        raise ConfigError(f"target={card.target}: {card.file} cannot be loaded or run: {error}") from None
+        raise ConfigError(f"target={card.target}: {_unusable(folder, card)}: {error}") from None
     known, split = compared[0].differences, evaluation.split or ", ".join(evaluation.samples)
     counts = [count for count in evaluation.samples.values() if count is not None]
     return Proof(
@@ -115,6 +115,14 @@ def prove(
         timed.failure if latency and settings.compiled else "", departure, changed_files(folder, card.files),
         allowed.max_drop,
     )  # fmt: skip
+
+
+def _unusable(folder: Path, card: Card) -> str:
+    """Return the clause on files that their engine does not take, which are others than those of the card perhaps."""
+    if changed := changed_files(folder, card.files):
+        what = "another sha256" if (folder / changed[0]).is_file() else "it is not there"
+        return f"{changed[0]} is not the file of {CARD} ({what}; export the run again), and {card.file} cannot be loaded or run"
+    return f"{card.file} cannot be loaded or run"
 
 
 def _latency(
