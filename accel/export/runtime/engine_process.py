@@ -98,12 +98,13 @@ class EngineProcess:
         return answer
 
     def ending(self) -> str:
-        """Return how the process ended, and the last line that it wrote."""
+        """Return how the process ended, the last line that it wrote, and what it must be where it was named."""
         code = self.process.wait()
         self.log.seek(0)
         lines = [line.strip() for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
         last = f": {lines[-1][:300]}" if lines else ""
-        return f"the process that ran it ended with {f'signal {-code}' if code < 0 else f'code {code}'}{last}"
+        asked = f"; python={self.python} must be an interpreter of Python that has the engine" if self.python and code >= 0 else ""
+        return f"the process that ran it ended with {f'signal {-code}' if code < 0 else f'code {code}'}{last}{asked}"
 
     def close(self) -> None:
         """End the process, and those that it started."""

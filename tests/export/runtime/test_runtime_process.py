@@ -57,6 +57,8 @@ def test_files_that_are_none_and_interpreters_that_are_none_are_sentences(tmp_pa
     (tmp_path / "model.ts").write_bytes(b"nothing")
     with pytest.raises(RuntimeFailed, match="Error: "):
         RuntimeProcess("torchscript", tmp_path)
+    with pytest.raises(RuntimeFailed, match=r"ended with code \d+: .*; python=ls must be an interpreter of Python that"):
+        RuntimeProcess("torchscript", tmp_path, python="ls")
     with pytest.raises(ConfigError, match="python=/nowhere/python: it cannot be started"):
         RuntimeProcess("torchscript", tmp_path, python="/nowhere/python")
 
