@@ -17,7 +17,7 @@ from accel.export.dynamic_sizes import Dynamic
 from accel.export.runtime.failure_reason import reason_of
 from accel.export.tensor_info import TensorInfo
 
-__all__ = ["GIVEN", "RETURNED", "SAMPLES", "Example", "ModelCall", "call_with", "make_example"]
+__all__ = ["GIVEN", "RETURNED", "SAMPLES", "Example", "ModelCall", "call_with", "make_example", "take_rows"]
 
 GIVEN, RETURNED = "the task gives its model", "the model returns"
 """How sentences on what no file keeps begin."""
@@ -86,8 +86,7 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
     if not samples:
         raise ConfigError("the task gives its model no batch of samples, so there is nothing to export")
     count = batch or (1 if dynamic == "none" else SAMPLES)
-    rows = torch.arange(count) % samples
-    inputs = tuple(value[rows].contiguous() if value.dim() and len(value) == samples else value for value in inputs)
+    inputs = tuple(one.contiguous() for one in take_rows(inputs, torch.arange(count) % samples))
     sizes = _sizes(inputs, dynamic, batch)
     placed, arguments = call.split
     try:
@@ -107,6 +106,12 @@ def make_example(model: nn.Module, call: ModelCall, dynamic: Dynamic, batch: int
     if dynamic == "length":
         made = _with_fixed(made, _shapes_of_shorter(model, arguments, inputs, given), inputs[0].shape[1])
     return Example(inputs, given, made, arguments, structure)
+
+
+def take_rows(inputs: Sequence[Tensor], rows: Tensor | slice) -> list[Tensor]:
+    """Return inputs of a call, for some of its samples. A tensor without a row for each sample of the first stays whole."""
+    samples = len(inputs[0])
+    return [one[rows] if one.dim() and len(one) == samples else one for one in inputs]
 
 
 def _shapes_of_shorter(

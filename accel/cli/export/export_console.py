@@ -28,6 +28,7 @@ from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from accel.export.export_outcome import ExportOutcome
+    from accel.export.export_settings import ExportSettings
     from accel.export.exporter import Exporter
 
 __all__ = ["HEEDED", "run_export", "typed_threads"]
@@ -59,12 +60,13 @@ def run_export(path: Path, args: Namespace, settings: dict[str, Any], overrides:
     asking = AskingCommand("export", "an export, which is proven on the CPU", KINDS, HEEDED, FIX)
     if "threads" in settings:
         settings["threads"] = typed_threads(settings["threads"])
-    require_settings(settings)
+    weights, evaluates = settings.pop("weights", None), settings.pop("evaluates", None)
+    made = export_settings(settings)
     try:
         with prints_aside(args.json), StopSignals(at_once=True), announced("exporting") as announce:  # nothing stays half written
-            request = asked_request(folder, overrides, asking, settings.pop("evaluates", None))
+            request = asked_request(folder, overrides, asking, evaluates)
             announce("the torch model, evaluated")
-            exporter = make_exporter(path, folder, request, settings)
+            exporter = make_exporter(path, folder, request, weights, made)
             outcomes = _check(exporter, Path(args.check), announce) if args.check else export_each(exporter, names, announce)
     except Sentence:
         raise
@@ -114,11 +116,11 @@ OF_BUILDS = ("quantize", "precision", "calibrate", "samples", "sensitivity", "pr
 """Settings of how files are made, of which a check makes none."""
 
 
-def require_settings(settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for settings that do not go together, before the torch model is evaluated."""
+def export_settings(settings: Mapping[str, Any]) -> ExportSettings:
+    """Return the settings of an export and its proof. Raise ConfigError for those that do not go together."""
     from accel.export.run.given_settings import given_settings
 
-    given_settings({name: value for name, value in settings.items() if name not in ("weights", "evaluates")})
+    return given_settings(settings)
 
 
 def typed_threads(text: str) -> list[int]:
@@ -129,23 +131,23 @@ def typed_threads(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def make_exporter(path: Path, folder: Path, request: Any, settings: dict[str, Any]) -> Exporter:
+def make_exporter(path: Path, folder: Path, request: Any, weights: str | None, settings: ExportSettings) -> Exporter:
     """Return the exporter of a run, which has evaluated its torch model.
 
     Args:
         path: as it was typed.
         folder: the run directory.
         request: task and settings of the run.
-        settings: those of the command.
+        weights: those that were named; None for the best, or the last.
+        settings: those of the export.
     """
     from accel.checkpoints.weights.find_weights import find_weights
     from accel.engine.loading.task_record import TaskRecord
     from accel.export.exporter import Exporter
     from accel.export.proof.torch_reference import TorchReference
-    from accel.export.run.given_settings import given_settings
 
-    source = find_weights(path, settings.pop("weights", None))
-    return Exporter(TorchReference(request, source, TaskRecord.read(folder)), given_settings(settings), folder)
+    source = find_weights(path, weights)
+    return Exporter(TorchReference(request, source, TaskRecord.read(folder)), settings, folder)
 
 
 def _check(exporter: Exporter, folder: Path, announce: Callable[[str], None]) -> list[ExportOutcome]:

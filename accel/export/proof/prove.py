@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from accel.errors import ConfigError
 from accel.export.card import CARD, Card, changed_files
-from accel.export.example import SAMPLES
+from accel.export.example import SAMPLES, take_rows
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.compared_model import ComparedModel
 from accel.export.proof.departure import Departure
@@ -21,7 +21,7 @@ from accel.export.proof.latency import measure_latency
 from accel.export.proof.proof import Allowance, Latency, Proof
 from accel.export.proof.timed_torch import TimedTorch
 from accel.export.proof.torch_reference import TorchReference
-from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed
+from accel.export.runtime.engine_process import TIME_LIMIT, RuntimeFailed, cannot_start
 from accel.export.runtime.exported_model import ExportedModel
 from accel.export.runtime.runtime_process import RuntimeProcess
 from accel.values import Count, Fraction, NonNegative, Positive
@@ -56,7 +56,7 @@ class ProofSettings:
     def __post_init__(self) -> None:
         if self.python is not None and shutil.which(self.python) is None:
             reason = "it may not be executed" if Path(self.python).is_file() else "there is no such program"
-            raise ConfigError(f"python={self.python}: it cannot be started ({reason}); name an interpreter of Python")
+            raise cannot_start(self.python, reason)
         counts = self.threads if isinstance(self.threads, list) else [self.threads]
         if not counts or not all(type(count) is int and count > 0 for count in counts):
             raise ConfigError(f"threads must be a whole number above 0, or several such as [1, 2], not {self.threads}")
@@ -143,17 +143,15 @@ def _departure(reference: TorchReference, compared: ComparedModel, tolerance: fl
         return None
     inputs, sample = compared.differences.worst
     rows = (sample + torch.arange(compared.exported.card.batch or SAMPLES)) % len(inputs[0])
-    some = [one[rows] if one.dim() and len(one) == len(inputs[0]) else one for one in inputs]
     try:
-        return first_departure(reference, compared.exported, some, tolerance)
+        return first_departure(reference, compared.exported, take_rows(inputs, rows), tolerance)
     except (ConfigError, RuntimeFailed):  # it is refused with the figure all the same
         return None
 
 
 def _first(inputs: Sequence[Tensor], count: int) -> list[Tensor]:
     """Return the first samples of inputs."""
-    samples = len(inputs[0])
-    return [one[torch.arange(count) % samples] if one.dim() and len(one) == samples else one for one in inputs]
+    return take_rows(inputs, torch.arange(count) % len(inputs[0]))
 
 
 def model_bytes(model: nn.Module) -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 from accel.engine.loading.evaluate_saved import evaluate_saved
 from accel.errors import ConfigError
-from accel.export.example import ModelCall
+from accel.export.example import ModelCall, take_rows
 from accel.export.pixel_normalisation import PixelNormalisation
 from accel.export.proof.torch_reference import TorchReference
 
@@ -42,9 +42,8 @@ class InputRecord(nn.Module):
         if self.left <= 0:
             raise EnoughSamples
         inputs = ModelCall(args, kwargs, None).inputs
-        count = len(inputs[0])
-        self.keep(tuple((one.detach()[: self.left] if one.dim() and len(one) == count else one.detach()).clone() for one in inputs))
-        self.left -= count
+        self.keep(tuple(one.detach().clone() for one in take_rows(inputs, slice(self.left))))
+        self.left -= len(inputs[0])
         return self.model(*args, **kwargs)
 
 
@@ -103,6 +102,6 @@ def graph_batches(
     if size is None:
         return tuple(calls)
     return tuple(
-        tuple(one[start : start + size] if one.dim() and len(one) == len(call[0]) else one for one in call)
+        tuple(take_rows(call, slice(start, start + size)))
         for call in calls for start in range(0, len(call[0]) - size + 1, size)
     )  # fmt: skip

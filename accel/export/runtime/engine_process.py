@@ -17,7 +17,7 @@ import accel
 from accel.errors import ConfigError
 from accel.export.all_targets import target_class
 
-__all__ = ["TIME_LIMIT", "EngineProcess", "RuntimeFailed"]
+__all__ = ["TIME_LIMIT", "EngineProcess", "RuntimeFailed", "cannot_start"]
 
 SERVER = """
 import sys
@@ -36,6 +36,11 @@ TIME_LIMIT = 900.0
 
 class RuntimeFailed(Exception):
     """An engine that did not build, load or run the files. Its text is a clause."""
+
+
+def cannot_start(python: str | None, reason: str | None) -> ConfigError:
+    """Return the error of an interpreter that cannot be started."""
+    return ConfigError(f"python={python}: it cannot be started ({reason}); name an interpreter of Python")
 
 
 class EngineProcess:
@@ -71,7 +76,7 @@ class EngineProcess:
         except OSError as error:
             self.connection.close()
             self.log.close()
-            raise ConfigError(f"python={python}: it cannot be started ({error.strerror}); name an interpreter of Python") from None
+            raise cannot_start(python, error.strerror) from None
         finally:
             other.close()
 

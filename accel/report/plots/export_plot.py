@@ -12,7 +12,7 @@ from accel.report.curves import svg_bytes
 from accel.report.formatting import number, size
 from accel.report.html.charts import DIM, GRID, PALETTE_COLOURS
 from accel.report.html.light_or_dark import CARD, INK, light_or_dark
-from accel.report.record.export_cells import export_name, shown_metric
+from accel.report.record.export_cells import outcome_name, shown_metric
 from accel.system import atomic_files
 
 if TYPE_CHECKING:
@@ -51,13 +51,8 @@ def export_panels(outcomes: Sequence[Outcome]) -> list[ExportPanel]:
     cases: dict[tuple[int, int], list[tuple[str, Outcome]]] = {}
     for outcome in proven:
         for latency in outcome["proof"]["latency"]:
-            cases.setdefault((latency["threads"], latency["batch"]), []).append((_name(outcome), latency))
+            cases.setdefault((latency["threads"], latency["batch"]), []).append((outcome_name(outcome), latency))
     return [*(_speed(*case, rows) for case, rows in sorted(cases.items())), _sizes(proven)]
-
-
-def _name(outcome: Outcome) -> str:
-    """Return the name of an export, with its numbers where they are not float32."""
-    return export_name(outcome["target"], outcome.get("variant"))
 
 
 def _speed(threads: int, batch: int, rows: Sequence[tuple[str, Outcome]]) -> ExportPanel:
@@ -103,7 +98,9 @@ def _sizes(proven: Sequence[Outcome]) -> ExportPanel:
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(lambda value, _: size(value) if value <= 1.05 * largest else "")
 
-    return ExportPanel(f"size, and {name.replace('_', ' ')}" if name else "size", [_name(one) for one in proven], [], draw_sizes)
+    return ExportPanel(
+        f"size, and {name.replace('_', ' ')}" if name else "size", [outcome_name(one) for one in proven], [], draw_sizes
+    )
 
 
 def draw(outcomes: Sequence[Outcome], picture: Path) -> None:

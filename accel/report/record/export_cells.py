@@ -8,7 +8,7 @@ from typing import Any
 from accel.report.formatting import number, short_count, size
 from accel.report.record.quantisation_lines import quantisation_line
 
-__all__ = ["SPEED_COLUMNS", "cells", "columns", "export_lines", "export_name", "shown_metric", "speed_rows"]
+__all__ = ["SPEED_COLUMNS", "cells", "columns", "export_lines", "export_name", "outcome_name", "shown_metric", "speed_rows"]
 
 SPEED_COLUMNS = ("target", "batch", "threads", "ms", "samples /s", "x eager", "x compiled")
 """Headings of the times: medians, and how many times faster than torch, with bounds at 99 %."""
@@ -27,10 +27,10 @@ def cells(outcome: Outcome) -> list[str]:
     """Return the cells of an outcome, as `accel.export.export_outcome.ExportOutcome` writes it, a text for each of `columns`."""
     proof = outcome.get("proof")
     if proof is None:
-        return [export_name(outcome["target"], outcome.get("variant")), outcome["status"], *["-"] * 7]
+        return [outcome_name(outcome), outcome["status"], *["-"] * 7]
     first = (proof["latency"] or [{}])[0]
     return [
-        export_name(outcome["target"], outcome.get("variant")), outcome["status"], size(proof["bytes"]),
+        outcome_name(outcome), outcome["status"], size(proof["bytes"]),
         "not finite" if proof["share"] is None else f"{proof['share']:.1e}" if proof["share"] else "0",
         "-" if proof["agreement"] is None else f"{100 * proof['agreement']:.4g} %",
         _number(proof["export_metrics"].get(shown_metric(proof["metrics"]))),
@@ -42,7 +42,7 @@ def speed_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
     """Return a row for each measurement of each outcome, a text for each of `SPEED_COLUMNS`."""
     return [
         (
-            export_name(outcome["target"], outcome.get("variant")), f"{one['batch']}", f"{one['threads']}",
+            outcome_name(outcome), f"{one['batch']}", f"{one['threads']}",
             f"{one['export']['ms']:.3g}", short_count(one["rate"]),
             _bounded(one["eager"]), _bounded(one["compiled"]),
         )
@@ -55,6 +55,11 @@ def export_name(target: str, variant: str | None) -> str:
     return target if variant in (None, "float32") else f"{target}-{variant}"
 
 
+def outcome_name(outcome: Outcome) -> str:
+    """Return the name of the export of an outcome."""
+    return export_name(outcome["target"], outcome.get("variant"))
+
+
 def shown_metric(metrics: Mapping[str, Any]) -> str:
     """Return the name of the metric that stands in a table: an accuracy if there is one, else the first that is no loss."""
     names = [name for name in metrics if "accuracy" in name] or [name for name in metrics if "loss" not in name] or list(metrics)
@@ -64,16 +69,8 @@ def shown_metric(metrics: Mapping[str, Any]) -> str:
 def export_lines(outcomes: Sequence[Outcome]) -> list[str]:
     """Return a line for each outcome that does not hold, and what the figures were taken on."""
     proofs = [one["proof"] for one in outcomes if one.get("proof")]
-    lines = [
-        f"{export_name(one['target'], one.get('variant'))}: {one['status']}: {one['reason']}"
-        for one in outcomes
-        if one["status"] != "holds"
-    ]
-    lines += [
-        f"{export_name(one['target'], one.get('variant'))}: {line}"
-        for one in outcomes
-        if (line := quantisation_line(one.get("quantisation", {})))
-    ]
+    lines = [f"{outcome_name(one)}: {one['status']}: {one['reason']}" for one in outcomes if one["status"] != "holds"]
+    lines += [f"{outcome_name(one)}: {line}" for one in outcomes if (line := quantisation_line(one.get("quantisation", {})))]
     lines += [
         f"{one['target']}: floats that are rounded to the 8 bits of qat, as in training; quantize=static writes its integers"
         for one in outcomes

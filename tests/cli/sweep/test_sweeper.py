@@ -26,35 +26,36 @@ def values(base: Path) -> list[float]:
     return [json.loads((run / "summary.json").read_text())["best"]["value"] for run in runs]
 
 
-@pytest.mark.slow
-def test_twenty_trials_improve_on_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which sweeps over the digits are started."""
     pytest.importorskip(PACKAGE, reason="needs the extra optuna")
     pytest.importorskip("sklearn", reason="needs the extra demo")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_twenty_trials_improve_on_the_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*OPTUNA, "hydra.sweeper.n_trials=20", *RUN, RATE, "out=sweep"]) == 0
-    actual = values(tmp_path / "sweep")
+    actual = values(folder / "sweep")
     assert len(actual) == 20
     assert max(actual) > actual[0]
-    results = (tmp_path / "sweep/optimization_results.yaml").read_text()
+    results = (folder / "sweep/optimization_results.yaml").read_text()
     assert f"best_value: {max(actual)}" in results
     assert f"the highest accuracy has trial {actual.index(max(actual))}: {max(actual):.4g} with" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_file_of_hparams_search_says_what_to_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
-    pytest.importorskip("sklearn", reason="needs the extra demo")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "conf/hparams_search").mkdir(parents=True)
-    (tmp_path / "conf/hparams_search/rate.yaml").write_text(
+def test_a_file_of_hparams_search_says_what_to_search(folder: Path) -> None:
+    (folder / "conf/hparams_search").mkdir(parents=True)
+    (folder / "conf/hparams_search/rate.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  sweeper:\n    n_trials: 2\n"
         "    storage: sqlite:///study.db\n    study_name: rates\n"
         "    params:\n      plugins.onecycle.max_lr: interval(0.001, 0.1)\n      seed: choice(0, 1)\n"
     )
     assert main(["-m", "--config-dir", "conf", "hparams_search=rate", *RUN, "out=sweep"]) == 0
-    actual = values(tmp_path / "sweep")
+    actual = values(folder / "sweep")
     study = importlib.import_module("optuna").load_study("rates", "sqlite:///study.db")
     assert [trial.value for trial in study.trials] == pytest.approx(actual), "it is kept, to be gone on with"
     assert len(actual) == 2
@@ -83,12 +84,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(words: list[str], sentence:
     assert len(error.strip().splitlines()) == 1
 
 
-def test_a_trial_that_fails_ends_the_sweep_with_its_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip(PACKAGE, reason="needs the extra optuna")
-    pytest.importorskip("sklearn", reason="needs the extra demo")
-    monkeypatch.chdir(tmp_path)
+def test_a_trial_that_fails_ends_the_sweep_with_its_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*OPTUNA, "hydra.sweeper.n_trials=1", *RUN, RATE, "checkpoint.best=acuracy", "out=sweep"]) == 2
     written = capsys.readouterr()
     assert written.err.count("the evaluation gives loss, accuracy; did you mean 'accuracy'?") == 1
